@@ -1,0 +1,44 @@
+"""jina-embeddings-v3 on your own machine.
+
+    from jina_local import Engine
+
+    engine = Engine.load("demo")
+    documents = engine.embed_documents(["Ships that pass in the night."])
+    queries = engine.embed_queries(["When do ships meet?"])
+
+Importing this package loads neither torch nor any framework; the first `Engine.load` does.
+
+Shapes in docstrings: T packed tokens, N sequences or texts, S spans, D the model's width,
+H heads, d output dimensions (d ≤ D), R stacked adapter ranks.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from jina_local.__about__ import __version__
+from jina_local.errors import JinaLocalError
+
+if TYPE_CHECKING:
+    from jina_local.engine import Embeddings, Engine
+    from jina_local.sharing import shared_engine
+
+__all__ = ["Embeddings", "Engine", "JinaLocalError", "__version__", "shared_engine"]
+
+_LAZY = {
+    "Embeddings": "jina_local.engine",
+    "Engine": "jina_local.engine",
+    "shared_engine": "jina_local.sharing",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

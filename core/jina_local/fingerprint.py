@@ -1,0 +1,90 @@
+"""Names for what changes the numbers: the weights, the tokenizer, and a way of embedding.
+
+Two collections may be searched together exactly if their fingerprints are equal. Device and dtype
+are not part of it: they change vectors by rounding only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from jina_local.config import read_json
+from jina_local.names import EMBEDDINGS, base_shapes, linear_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jina_local.checkpoint import Checkpoint
+
+__all__ = ["canonical_hash", "tokenizer_id", "weights_id"]
+
+_SCHEME = "jina-local weights 1"
+_ROWS_AT_ONCE = 16384
+
+
+def canonical_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def tokenizer_id(folder: Path) -> str:
+    """Hash of tokenizer.json without the truncation and padding that may be baked into it."""
+    content = read_json(folder / "tokenizer.json")
+    return canonical_hash({k: v for k, v in content.items() if k not in ("truncation", "padding")})
+
+
+def weights_id(checkpoint: Checkpoint) -> str:
+    """SHA-256 over the canonical tensors: name, shape and values as little-endian float32.
+
+    Files of either layout and any float dtype have the same id if they hold the same values. The
+    result is kept in the user's cache, under the files' paths, sizes and modification times.
+    """
+    kept = _cache_file(checkpoint)
+    if kept.is_file():
+        return kept.read_text().strip()
+    digest = hashlib.sha256()
+    for name, tensor in _canonical_tensors(checkpoint):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        for rows in torch.split(tensor, _ROWS_AT_ONCE):
+            digest.update(np.ascontiguousarray(rows.float().numpy(), dtype="<f4").data)
+    result = digest.hexdigest()
+    _keep(kept, result)
+    return result
+
+
+def _canonical_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
+    for name in base_shapes(checkpoint.config, qkv_apart=False):
+        yield name, checkpoint.tensor(name)
+    for module in (*EMBEDDINGS, *linear_modules(checkpoint.config)):
+        updates = checkpoint.low_ranks(module)
+        for task, update in zip(checkpoint.tasks.names, updates, strict=True):
+            yield f"{module}.{task}.left", update.left
+            yield f"{module}.{task}.right", update.right
+
+
+def _cache_file(checkpoint: Checkpoint) -> Path:
+    stats = [(path.resolve(), path.stat()) for path in checkpoint.files]
+    key = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    name = canonical_hash({"scheme": _SCHEME, "files": key, "tasks": checkpoint.tasks.names})
+    return Path(root) / "jina-local" / "weights" / name
+
+
+def _keep(path: Path, content: str) -> None:
+    """Write all or nothing; a cache that cannot be written is no reason to fail."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError:
+        return

@@ -1,0 +1,54 @@
+"""A source on disk → a model in memory, ready to embed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jina_local.checkpoint import Checkpoint, open_checkpoint
+from jina_local.encoder import Encoder, load_encoder
+from jina_local.tokens import TextTokenizer, read_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from jina_local.source import ModelSource
+
+__all__ = ["LoadedModel", "load_model"]
+
+_logger = logging.getLogger("jina_local")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """Everything that embedding needs, immutable and shared between threads.
+
+    Attributes:
+        source: Where it was loaded from.
+        checkpoint: Its files, config and tasks.
+        tokenizer: Its tokenizer and limit.
+        encoder: Its weights.
+        device: Where it runs.
+        dtype: What it computes in.
+    """
+
+    source: ModelSource
+    checkpoint: Checkpoint
+    tokenizer: TextTokenizer
+    encoder: Encoder
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """Check a checkpoint and read its weights to the device."""
+    checkpoint = open_checkpoint(source.folder)
+    tokenizer = read_tokenizer(source.folder)
+    if source.is_demo:
+        _logger.warning(
+            "loading the demo model of jina-local: small, English only, for trying things out. "
+            "It is not jina-embeddings-v3."
+        )
+    encoder = load_encoder(checkpoint, device, dtype)
+    return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype)

@@ -1,0 +1,132 @@
+"""Pooled → vectors: truncate, THEN normalize, here and nowhere else; and their encodings.
+
+A Matryoshka vector is the normalized prefix of the pooled vector. Cutting after normalizing gives
+vectors that are not of unit length: the reference did so until its release notes recorded the fix
+(discussion 60, fixed in 83 of the original repository), and `legacy=True` still does, for indexes
+that were built before.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from jina_local.errors import InvalidOptionError, NonFiniteVectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "from_base64",
+    "int8_ranges",
+    "to_base64",
+    "to_binary",
+    "to_int8",
+    "to_ubinary",
+    "to_vectors",
+]
+
+
+def to_vectors(
+    pooled: torch.Tensor, dimensions: int, *, normalize: bool = True, legacy: bool = False
+) -> np.ndarray:
+    """Cut pooled vectors to a Matryoshka dimension and give them unit length.
+
+    Args:
+        pooled: (N, D), float32.
+        dimensions: d, at most D.
+        normalize: Whether vectors get unit length.
+        legacy: Normalize first and cut then, as the reference did before it was fixed.
+
+    Returns:
+        float32 (N, d).
+
+    Raises:
+        NonFiniteVectorError: If a row holds NaN or infinity.
+    """
+    finite = torch.isfinite(pooled).all(dim=1)
+    if not finite.all():
+        rows = torch.nonzero(~finite).flatten().tolist()
+        msg = (
+            f"the model gave NaN or infinity for row {rows[0]}"
+            + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")
+            + ": check the weights with another dtype; float16 overflows where bfloat16 does not"
+        )
+        raise NonFiniteVectorError(msg)
+    if legacy and normalize:
+        cut = F.normalize(pooled, dim=1)[:, :dimensions]
+    elif normalize:
+        cut = F.normalize(pooled[:, :dimensions], dim=1)
+    else:
+        cut = pooled[:, :dimensions]
+    return cut.numpy(force=True).copy()
+
+
+def to_base64(vectors: np.ndarray) -> list[str]:
+    """Each vector as base64 of little-endian float32, as the hosted API sends it."""
+    return [base64.b64encode(row.tobytes()).decode() for row in np.asarray(vectors, dtype="<f4")]
+
+
+def from_base64(encoded: Sequence[str]) -> np.ndarray:
+    """The inverse of `to_base64`: float32 (N, d)."""
+    rows = [np.frombuffer(base64.b64decode(text), dtype="<f4") for text in encoded]
+    return np.stack(rows).astype(np.float32) if rows else np.empty((0, 0), dtype=np.float32)
+
+
+def to_ubinary(vectors: np.ndarray) -> np.ndarray:
+    """One bit per dimension, set where the value is positive, first dimension in the highest bit.
+
+    Args:
+        vectors: (N, d) with d divisible by 8.
+
+    Returns:
+        uint8 (N, d / 8).
+
+    Raises:
+        InvalidOptionError: If d is not divisible by 8.
+    """
+    if vectors.shape[1] % 8:
+        msg = f"binary encodings pack 8 dimensions into a byte; {vectors.shape[1]} is no multiple"
+        raise InvalidOptionError(msg)
+    return np.packbits(vectors > 0, axis=1)
+
+
+def to_binary(vectors: np.ndarray) -> np.ndarray:
+    """`to_ubinary` minus 128 (offset binary, as the hosted API has it): int8 (N, d / 8)."""
+    return (to_ubinary(vectors).astype(np.int16) - 128).astype(np.int8)
+
+
+def int8_ranges(vectors: np.ndarray) -> np.ndarray:
+    """Smallest and largest value of each dimension over a sample: float32 (2, d)."""
+    return np.stack([vectors.min(axis=0), vectors.max(axis=0)]).astype(np.float32)
+
+
+def to_int8(vectors: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """Each dimension scaled from its range to -128…127; values outside are clipped.
+
+    Queries and documents must share their ranges, which is why there is no default.
+
+    Args:
+        vectors: (N, d).
+        ranges: Smallest and largest value of each dimension, (2, d); see `int8_ranges`.
+
+    Returns:
+        int8 (N, d).
+
+    Raises:
+        InvalidOptionError: If the ranges are not (2, d), or a dimension's range is empty.
+    """
+    if ranges.shape != (2, vectors.shape[1]):
+        msg = f"ranges has shape {ranges.shape}; vectors need (2, {vectors.shape[1]})"
+        raise InvalidOptionError(msg)
+    low, high = ranges
+    if not (high > low).all():
+        empty = np.flatnonzero(~(high > low)).tolist()
+        msg = f"the range of dimensions {empty[:8]} is empty: compute ranges over more vectors"
+        raise InvalidOptionError(msg)
+    steps: np.ndarray = np.rint((vectors - low) / (high - low) * 255.0 - 128.0)
+    return steps.clip(-128, 127).astype(np.int8)

@@ -1,0 +1,3 @@
+"""Haystack components over the jina-local engine."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""LlamaIndex embedding classes over the jina-local engine."""
+
+__all__: list[str] = []
