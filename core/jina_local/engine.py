@@ -135,6 +135,11 @@ class Engine:
     # What the model is
 
     @property
+    def source(self) -> str:
+        """What the model was loaded from: a folder, a hub id, or `demo`."""
+        return self._model.source.name
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The checkpoint's tasks, in the order of its adapters."""
         return self._model.checkpoint.tasks.names

@@ -1,0 +1,316 @@
+"""The command line: `jina-local`.
+
+Exit codes: 0 done; 1 an error, whose message is on standard error; 2 wrong usage; 130 Ctrl-C.
+Results go to standard output, everything else to standard error, so that pipes stay clean.
+
+Integrations add commands through the entry-point group `jina_local.commands`; their modules are
+imported here and must stay as light as this one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jina_local.__about__ import __version__
+from jina_local.errors import InvalidOptionError, JinaLocalError, ModelNotFoundError
+from jina_local.files import written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jina_local.checkpoint import Checkpoint
+    from jina_local.engine import Embeddings
+    from jina_local.source import ModelSource
+    from jina_local.tokens import TextTokenizer
+
+__all__ = [
+    "DeviceOption",
+    "DimensionsOption",
+    "DtypeOption",
+    "JsonOption",
+    "ModelOption",
+    "build_app",
+    "error_console",
+    "main",
+    "progress_bar",
+]
+
+COMMAND_GROUP = "jina_local.commands"
+LICENCE_NOTE = "The weights of jina-embeddings-v3 are licensed CC BY-NC 4.0: no commercial use."
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="JINA_LOCAL_MODEL",
+        help=f"Folder, hub id (jinaai/jina-embeddings-v3) or 'demo'. {LICENCE_NOTE}",
+    ),
+]
+DimensionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dimensions", "-d", help="Matryoshka dimension; the model's width if not given."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+class Overflow(StrEnum):
+    """What happens to a text that is longer than the model."""
+
+    error = "error"
+    truncate = "truncate"
+    window = "window"
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        build_app()()
+    except JinaLocalError as error:
+        error_console().print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def build_app() -> typer.Typer:
+    """The application with the commands of this package and of every integration."""
+    app = typer.Typer(
+        name="jina-local",
+        help="jina-embeddings-v3 on your own machine.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    app.command()(embed)
+    app.command()(info)
+    for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
+        app.command(entry.name)(_load_command(entry))
+    return app
+
+
+def error_console() -> Console:
+    """Where everything goes that is not a result."""
+    return Console(stderr=True, highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error that leaves no trace when it is done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=error_console(),
+        transient=True,
+    )
+
+
+def embed(
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="One text per line; '-' is standard input.")
+    ] = "-",
+    *,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="FILE.npy, FILE.jsonl, or '-' for JSON lines here."),
+    ] = "-",
+    task: Annotated[
+        str,
+        typer.Option("--task", "-t", help="query, document, one of the model's tasks, or none."),
+    ] = "document",
+    model: ModelOption = "demo",
+    dimensions: DimensionsOption = None,
+    on_overflow: Annotated[
+        Overflow | None, typer.Option(help="For texts longer than the model.")
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Embed the lines of a file: vectors as .npy or JSON lines."""
+    writer = _writer_for(output)
+    texts = _read_lines(source)
+    from jina_local.engine import Engine
+    from jina_local.tasks import ROLE_TASKS
+
+    names: dict[str, str | None] = {**ROLE_TASKS, "none": None}
+    with Engine.load(model, device=device, dtype=dtype) as engine, progress_bar() as bar:
+        step = bar.add_task("embedding", total=len(texts))
+        embeddings = engine.embed(
+            texts,
+            task=names.get(task, task),
+            dimensions=dimensions,
+            on_overflow=on_overflow.value if on_overflow else None,
+            progress=lambda finished: bar.update(step, completed=finished),
+        )
+    writer(embeddings)
+    windowed, cut = int((embeddings.windows > 1).sum()), int(embeddings.truncated.sum())
+    error_console().print(
+        f"{len(embeddings)} texts, {embeddings.token_counts.sum()} tokens → "
+        f"{embeddings.vectors.shape[1]} dimensions; {windowed} in windows, {cut} truncated"
+    )
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or 'demo'.")],
+    *,
+    weights_id: Annotated[
+        bool, typer.Option("--weights-id", help="Also hash the weights, which reads them all.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What a checkpoint is: layout, sizes, tasks with their instructions, licence."""
+    from jina_local.checkpoint import open_checkpoint
+    from jina_local.fingerprint import weights_id as hash_weights
+    from jina_local.source import resolve_source
+    from jina_local.tokens import read_tokenizer
+
+    source = resolve_source(model)
+    checkpoint = open_checkpoint(source.folder)
+    facts = _facts(source, checkpoint, read_tokenizer(source.folder))
+    if weights_id:
+        facts["weights id"] = hash_weights(checkpoint)
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        return
+    table = Table("", "", title=source.name, show_header=False, title_justify="left")
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            for i, (key, text) in enumerate(value.items()):
+                table.add_row("" if i else name, f"{key}  {text!r}")
+        else:
+            table.add_row(
+                name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
+    Console(highlight=False).print(table)
+
+
+def _facts(source: ModelSource, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> dict[str, Any]:
+    config = checkpoint.config
+    return {
+        "model": "demo model of jina-local: English only, not jina-embeddings-v3"
+        if source.is_demo
+        else "jina-embeddings-v3 architecture",
+        "licence": "Apache-2.0; see NOTICE for the training texts"
+        if source.is_demo
+        else "as the folder says. " + LICENCE_NOTE,
+        "folder": str(source.folder),
+        "layout": checkpoint.layout,
+        "layers": config.n_layers,
+        "width": config.width,
+        "heads": config.n_heads,
+        "vocabulary": config.vocab_size,
+        "max tokens": tokenizer.max_tokens,
+        "trained dimensions": list(config.matryoshka_dimensions),
+        "tasks and instructions": {
+            str(task.name): task.instruction for task in checkpoint.tasks.tasks
+        },
+    }
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"jina-local {__version__}\n")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+def _load_command(entry: EntryPoint) -> Callable[..., None]:
+    try:
+        command: Callable[..., None] = entry.load()
+    except ImportError as error:
+        reason = str(error)
+
+        def unavailable() -> None:
+            msg = f"`jina-local {entry.name}` cannot be loaded: {reason}"
+            raise JinaLocalError(msg)
+
+        unavailable.__doc__ = f"Not available: {reason}"
+        return unavailable
+    return command
+
+
+def _plain(error: JinaLocalError) -> str:
+    return str(error).replace("[", r"\[")
+
+
+def _read_lines(source: str) -> list[str]:
+    if source == "-":
+        content = sys.stdin.buffer.read()
+    else:
+        path = Path(source)
+        if not path.is_file():
+            msg = f"no file {source!r}: give a text file, or '-' for standard input"
+            raise ModelNotFoundError(msg)
+        content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{source!r} is not UTF-8 at byte {error.start}: convert it first"
+        raise InvalidOptionError(msg) from error
+    lines = text.removesuffix("\n").split("\n") if text else []  # str.splitlines cuts at U+2028 too
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _writer_for(output: str) -> Callable[[Embeddings], None]:
+    path = Path(output)
+    if output != "-" and path.suffix not in (".npy", ".jsonl"):
+        msg = f"output {output!r} ends in neither .npy nor .jsonl, and is not '-'"
+        raise InvalidOptionError(msg)
+    if output != "-" and not path.absolute().parent.is_dir():
+        msg = f"there is no folder {str(path.absolute().parent)!r} for the output"
+        raise InvalidOptionError(msg)
+
+    def write(embeddings: Embeddings) -> None:
+        if output == "-":
+            _write_json_lines(embeddings, sys.stdout.buffer)
+            sys.stdout.flush()
+            return
+        with written_whole(path) as file:
+            if path.suffix == ".npy":
+                import numpy as np
+
+                np.save(file, embeddings.vectors)
+            else:
+                _write_json_lines(embeddings, file)
+
+    return write
+
+
+def _write_json_lines(embeddings: Embeddings, file: IO[bytes]) -> None:
+    for record in _records(embeddings):
+        file.write(json.dumps(record).encode() + b"\n")
+
+
+def _records(embeddings: Embeddings) -> Iterator[dict[str, Any]]:
+    for row in range(len(embeddings)):
+        yield {
+            "index": row,
+            "tokens": int(embeddings.token_counts[row]),
+            "truncated": bool(embeddings.truncated[row]),
+            "windows": int(embeddings.windows[row]),
+            "embedding": [float(f"{value:.8g}") for value in embeddings.vectors[row]],
+        }

@@ -1,0 +1,274 @@
+"""Packing, adapters, attention, pooling and vectors, each against its definition."""
+
+from __future__ import annotations
+
+import base64
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch.nn import functional as F
+
+from jina_local.adapter_files import LowRank
+from jina_local.adapters import AdaptedEmbedding, AdaptedLinear, ColumnMasks
+from jina_local.attention import sdpa_attention
+from jina_local.encoder import Rotary
+from jina_local.errors import InvalidOptionError, NonFiniteVectorError
+from jina_local.packing import PackedBatch, pack, split_by_tokens
+from jina_local.pooling import RowMeans, span_sums
+from jina_local.spans import PooledSequence
+from jina_local.tasks import NO_ADAPTER
+from jina_local.vectors import (
+    from_base64,
+    int8_ranges,
+    to_base64,
+    to_binary,
+    to_int8,
+    to_ubinary,
+    to_vectors,
+)
+
+CPU = torch.device("cpu")
+LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+
+
+def sequences(lengths: list[int], adapter: int = 0) -> list[PooledSequence]:
+    return [
+        PooledSequence(
+            ids=np.arange(100 * row, 100 * row + length, dtype=np.int32),
+            adapter=adapter + row,
+            row=row,
+            start=0,
+            stop=length,
+        )
+        for row, length in enumerate(lengths)
+    ]
+
+
+def batch_of(lengths: list[int]) -> PackedBatch:
+    return pack(sequences(lengths), CPU)
+
+
+# Packing
+
+
+@given(LENGTHS)
+def test_unpacking_a_batch_gives_back_its_sequences(lengths: list[int]) -> None:
+    packed = sequences(lengths)
+    batch = pack(packed, CPU)
+    parts = np.split(batch.ids.numpy(), batch.cu_seqlens.numpy()[1:-1])
+    assert all(np.array_equal(part, s.ids) for part, s in zip(parts, packed, strict=True))
+    assert batch.cu_seqlens[-1] == len(batch.ids) == sum(batch.lengths)
+    assert batch.positions.tolist() == [i for length in lengths for i in range(length)]
+    assert batch.adapters.tolist() == [s.adapter for s in packed for _ in range(len(s))]
+
+
+@given(LENGTHS, st.integers(1, 60))
+def test_groups_hold_every_sequence_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    groups = list(split_by_tokens(sequences(lengths), budget))
+    assert sorted(s.row for group in groups for s in group) == list(range(len(lengths)))
+    assert all(sum(map(len, group)) <= budget or len(group) == 1 for group in groups)
+    flat = [len(s) for group in groups for s in group]
+    assert flat == sorted(flat, reverse=True)
+
+
+# Attention
+
+
+@given(LENGTHS)
+def test_attention_never_leaves_a_sequence(lengths: list[int]) -> None:
+    """Packed attention equals softmax(q·k/√d)·v of each sequence by itself."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, sum(lengths), 2, 8).unbind()
+    context = sdpa_attention(q, k, v, batch_of(lengths))
+    for part, qs, ks, vs in zip(
+        *(torch.split(x, lengths) for x in (context, q, k, v)), strict=True
+    ):
+        scores = torch.einsum("qhd,khd->hqk", qs, ks) / 8**0.5
+        expected = torch.einsum("hqk,khd->qhd", scores.softmax(-1), vs)
+        assert (part - expected).abs().max() <= 1e-6
+
+
+def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 64).unbind()
+
+    def score(i: int, j: int) -> float:
+        rotary = Rotary.at(torch.tensor([i, j]), 64, 20000.0)
+        both = torch.cat([q, k])
+        rotated = rotary(both)
+        assert torch.allclose(rotated.norm(dim=-1), both.norm(dim=-1), atol=1e-5)
+        return float((rotated[0] * rotated[1]).sum())
+
+    assert score(3, 10) == pytest.approx(score(103, 110), abs=1e-4)
+    assert abs(score(3, 10) - score(3, 11)) > 1e-3
+
+
+# Adapters
+
+
+def updates(rows: int, columns: int, ranks: list[int], scale: float) -> list[LowRank]:
+    return [LowRank(torch.randn(rows, r), torch.randn(r, columns), scale) for r in ranks]
+
+
+@pytest.mark.parametrize("ranks", [[4] * 5, [4, 12, 1], [4] * 9])
+def test_an_adapted_linear_is_the_merged_one_for_every_token(ranks: list[int]) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(24, 16), torch.randn(24)
+    low_ranks = updates(24, 16, ranks, scale=0.25)
+    linear = AdaptedLinear.build(weight, bias, low_ranks, torch.float32)
+    adapters = torch.arange(-1, len(ranks)).repeat(3)
+    x = torch.randn(len(adapters), 16)
+    y = linear(x, ColumnMasks(adapters, torch.float32))
+    for token, adapter in enumerate(adapters.tolist()):
+        merged = weight.double()
+        if adapter != NO_ADAPTER:
+            update = low_ranks[adapter]
+            merged = merged + update.scale * update.left.double() @ update.right.double()
+        expected = F.linear(x[token].double(), merged, bias.double())
+        assert (y[token] - expected).abs().max() <= 1e-5
+
+
+def test_an_adapted_embedding_is_the_merged_one_for_every_token() -> None:
+    torch.manual_seed(0)
+    table, token_type = torch.randn(50, 16), torch.randn(1, 16)
+    words, types = updates(50, 16, [4, 4, 4], 0.25), updates(1, 16, [4, 4, 4], 0.25)
+    embedding = AdaptedEmbedding.build(table, words, token_type, types, torch.float32)
+    ids, adapters = torch.randint(0, 50, (12,)), torch.tensor([-1, 0, 1, 2] * 3)
+    embedded = embedding(ids, adapters)
+    for token, adapter in enumerate(adapters.tolist()):
+        merged, kind = table, token_type
+        if adapter != NO_ADAPTER:
+            merged = table + words[adapter].scale * words[adapter].left @ words[adapter].right
+            kind = token_type + types[adapter].scale * types[adapter].left @ types[adapter].right
+        assert (embedded[token] - merged[ids[token]] - kind[0]).abs().max() <= 1e-5
+
+
+def test_a_table_stored_in_bfloat16_stays_so_and_is_read_exactly() -> None:
+    table = torch.randn(50, 16).bfloat16()
+    none = updates(50, 16, [4], 0.0)
+    embedding = AdaptedEmbedding.build(
+        table, none, torch.zeros(1, 16), updates(1, 16, [4], 0.0), torch.float32
+    )
+    assert embedding.table.dtype == torch.bfloat16
+    ids = torch.arange(50)
+    assert torch.equal(embedding(ids, torch.zeros(50, dtype=torch.long)), table.float())
+
+
+# Pooling
+
+
+@given(LENGTHS)
+def test_span_sums_are_sums_in_float32(lengths: list[int]) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(sum(lengths), 4).bfloat16()
+    stops = np.cumsum(lengths).tolist()
+    spans = [(stop - length, stop) for stop, length in zip(stops, lengths, strict=True)]
+    for (start, stop), total in zip(spans, span_sums(hidden, spans), strict=True):
+        assert total.dtype == torch.float32
+        assert (total - hidden[start:stop].double().sum(0)).abs().max() <= 1e-4
+
+
+def test_a_row_pooled_in_parts_is_one_mean() -> None:
+    hidden = torch.tensor([[1.0], [2.0], [30.0], [4.0], [50.0]])
+    means = RowMeans(2, 1)
+    ids = np.zeros(3, dtype=np.int32)
+    means.add(hidden[:3], [PooledSequence(ids=ids, adapter=0, row=1, start=0, stop=2)])
+    means.add(hidden[2:], [PooledSequence(ids=ids, adapter=0, row=1, start=1, stop=2)])
+    means.add(hidden[:3], [PooledSequence(ids=ids, adapter=0, row=0, start=2, stop=3)])
+    assert means.means().flatten().tolist() == pytest.approx([30.0, (1 + 2 + 4) / 3])
+
+
+# Vectors
+
+POOLED = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.just(16)),
+    elements=st.floats(-10, 10, width=32).filter(lambda x: abs(x) > 1e-3),
+)
+
+
+@given(POOLED, st.integers(1, 16))
+def test_vectors_are_truncated_and_then_normalized(pooled: np.ndarray, d: int) -> None:
+    vectors = to_vectors(torch.from_numpy(pooled), d)
+    prefix = pooled[:, :d].astype(np.float64)
+    expected = prefix / np.linalg.norm(prefix, axis=1, keepdims=True)
+    assert vectors.dtype == np.float32
+    assert abs(vectors - expected).max() <= 1e-6
+
+
+@given(POOLED, st.integers(1, 15))
+def test_legacy_vectors_are_normalized_and_then_truncated(pooled: np.ndarray, d: int) -> None:
+    tensor = torch.from_numpy(pooled)
+    legacy = to_vectors(tensor, d, legacy=True)
+    assert np.array_equal(legacy, to_vectors(tensor, 16)[:, :d])
+    current = to_vectors(tensor, d)
+    norms = np.linalg.norm(legacy, axis=1, keepdims=True)
+    assert abs(legacy / norms - current).max() <= 1e-5
+
+
+def test_without_normalizing_vectors_are_the_pooled_prefix() -> None:
+    pooled = torch.randn(3, 16)
+    assert np.array_equal(to_vectors(pooled, 5, normalize=False), pooled[:, :5].numpy())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_an_error_that_names_the_row(bad: float) -> None:
+    pooled = torch.ones(4, 8)
+    pooled[2, 7] = bad
+    with pytest.raises(NonFiniteVectorError, match="row 2:"):
+        to_vectors(pooled, 4)
+    pooled[3, 0] = bad
+    with pytest.raises(ArithmeticError, match="row 2 and 1 others"):
+        to_vectors(pooled, 8)
+
+
+@given(POOLED)
+def test_base64_is_little_endian_float32_and_comes_back(vectors: np.ndarray) -> None:
+    encoded = to_base64(vectors)
+    assert base64.b64decode(encoded[0])[:4] == struct.pack("<f", vectors[0, 0])
+    assert np.array_equal(from_base64(encoded), vectors)
+
+
+def test_base64_of_nothing_is_nothing() -> None:
+    assert to_base64(np.empty((0, 4), np.float32)) == []
+    assert len(from_base64([])) == 0
+
+
+def test_binary_encodings_known_answer() -> None:
+    """The first dimension is the highest bit; zero is not positive; binary is ubinary - 128."""
+    vectors = np.array([[1, -1, 0, 1, -1, -1, -1, 1], [-1] * 8, [1] * 8], dtype=np.float32)
+    assert to_ubinary(vectors).tolist() == [[0b10010001], [0], [255]]
+    assert to_binary(vectors).tolist() == [[0b10010001 - 128], [-128], [127]]
+    assert to_binary(vectors).dtype == np.int8
+
+
+def test_binary_encodings_need_whole_bytes() -> None:
+    with pytest.raises(InvalidOptionError, match="12 is no multiple"):
+        to_ubinary(np.ones((1, 12), np.float32))
+
+
+def test_int8_known_answer() -> None:
+    ranges = np.array([[-1.0, 0.0], [1.0, 2.0]], dtype=np.float32)
+    vectors = np.array([[-1.0, 0.0], [1.0, 2.0], [0.0, 1.0], [-9.0, 9.0]], dtype=np.float32)
+    assert to_int8(vectors, ranges).tolist() == [[-128, -128], [127, 127], [0, 0], [-128, 127]]
+
+
+@given(POOLED)
+def test_int8_comes_back_within_half_a_step(vectors: np.ndarray) -> None:
+    ranges = int8_ranges(np.concatenate([vectors, vectors + 1]))
+    step = (ranges[1] - ranges[0]) / 255
+    decoded = (to_int8(vectors, ranges) + 128.0) * step + ranges[0]
+    assert (abs(decoded - vectors) <= step * 0.51 + 1e-5).all()
+
+
+def test_int8_refuses_ranges_that_do_not_fit() -> None:
+    vectors = np.ones((2, 3), np.float32)
+    with pytest.raises(InvalidOptionError, match=r"ranges has shape \(3,\); vectors need \(2, 3\)"):
+        to_int8(vectors, np.ones(3))
+    with pytest.raises(InvalidOptionError, match=r"dimensions \[0, 1, 2\] is empty"):
+        to_int8(vectors, int8_ranges(vectors))
