@@ -165,6 +165,11 @@ class Engine:
         return str(self._model.dtype).removeprefix("torch.")
 
     @property
+    def tokenizer_json(self) -> str:
+        """The model's tokenizer without truncation and padding, as a tokenizer.json."""
+        return str(self._model.tokenizer.tokenizer.to_str())
+
+    @property
     def weights_id(self) -> str:
         """SHA-256 of the weights, equal for both checkpoint layouts of equal weights."""
         return weights_id(self._model.checkpoint)

@@ -1,0 +1,67 @@
+# Four verbs for every day: demo, test, check, build. Everything is set up on first use, in .venv.
+PYTHON ?= python3
+# A CPU build where pip can find one; on Linux the plain index has CUDA builds of several GB:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format build ship lowest bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.runtime ## Index the Python standard library's documentation and search it
+	@$(BIN)/jina-local demo --to .demo
+
+test: check ## Format check, lint, types, tests
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+
+check: $(VENV)/.dev ## Format check, lint, types
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@echo "check: formatted, linted, typed"
+
+format: $(VENV)/.dev ## Rewrite the sources in the project's format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+build: $(VENV)/.dev ## Source distribution, and from it the wheel, into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist . > .venv/build.log || { cat .venv/build.log; exit 1; }
+	@ls -l dist
+
+ship: build ## Install the wheel into a clean environment, without the sources, and test it
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh tools/ship.sh
+
+lowest: ## All tests with the lowest allowed versions of direct dependencies
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh tools/lowest.sh
+
+bench: $(VENV)/.dev ## Benchmarks on this machine's CPU, a few minutes
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that the other targets made
+	@rm -rf $(VENV) .venv-* .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Each stamp is written last, so that an interrupted installation starts again.
+$(VENV)/bin/python:
+	@echo "set-up: new environment in $(VENV) ($$($(PYTHON) --version))"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
+	@echo "set-up: jina-local with Qdrant (once; a few minutes)"
+	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) "$(TORCH)"
+	@$(PIP) --editable ".[qdrant]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "set-up: frameworks and development tools (once; a few minutes)"
+	@$(PIP) --editable ".[all]" --group dev
+	@touch $@
