@@ -148,7 +148,8 @@ def embed(
     from jina_local.engine import Engine
     from jina_local.tasks import ROLE_TASKS
 
-    names: dict[str, str | None] = {**ROLE_TASKS, "none": None}
+    names: dict[str, str | None] = dict(ROLE_TASKS.items())
+    names["none"] = None
     with Engine.load(model, device=device, dtype=dtype) as engine, progress_bar() as bar:
         step = bar.add_task("embedding", total=len(texts))
         embeddings = engine.embed(

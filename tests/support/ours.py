@@ -12,12 +12,13 @@ from jina_local.encoder import Encoder, load_encoder
 from jina_local.packing import pack
 from jina_local.pooling import RowMeans
 from jina_local.spans import PooledSequence
-from jina_local.tasks import TaskTable
 from jina_local.vectors import to_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from jina_local.tasks import TaskTable
 
 __all__ = ["Ours"]
 

@@ -1,0 +1,43 @@
+"""Documents into Qdrant as passages, questions out of it as queries.
+
+    from qdrant_client import QdrantClient
+    from jina_local import Engine
+    from jina_local_qdrant import JinaQdrant
+
+    index = JinaQdrant(QdrantClient(path="index"), "docs", Engine.load("demo"))
+    index.ingest([{"id": "a", "text": "The csv module reads tabular data."}])
+    hits = index.search("parse a spreadsheet export")
+
+There is no task to choose, and so none to get wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jina_local_qdrant.collection import Hit, IngestReport, JinaQdrant
+    from jina_local_qdrant.documents import Document
+    from jina_local_qdrant.spec import EmbeddingSpec
+
+__all__ = ["Document", "EmbeddingSpec", "Hit", "IngestReport", "JinaQdrant"]
+
+_LAZY = {
+    "Document": "jina_local_qdrant.documents",
+    "EmbeddingSpec": "jina_local_qdrant.spec",
+    "Hit": "jina_local_qdrant.collection",
+    "IngestReport": "jina_local_qdrant.collection",
+    "JinaQdrant": "jina_local_qdrant.collection",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
