@@ -10,6 +10,7 @@ imported here and must stay as light as this one.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
@@ -78,6 +79,8 @@ class Overflow(StrEnum):
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # GNU OpenMP spins at barriers, which on a busy machine makes everything several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         build_app()()
     except JinaLocalError as error:

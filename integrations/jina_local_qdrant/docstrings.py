@@ -14,7 +14,6 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -25,18 +24,18 @@ __all__ = ["Docstring", "Home", "Module", "inspect_module", "parse_module"]
 _IF_WINDOWS = frozenset(
     {"_mswindows", "name == 'nt'", "os.name == 'nt'", "sys.platform == 'win32'"}
 )
-_Kind = Literal["module", "class", "function", "method"]
+_Kind = Literal["module", "class", "function"]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 Home = tuple[str, str]  # the module that defines a name, and the name there
 
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """The docstring of a class, a function or a method (`DictReader.writeheader`)."""
+    """The docstring of a module, a class or a function."""
 
     name: str
     kind: _Kind
-    signature: str  # "(f, fieldnames=None)"; empty if unknown, and for a property
+    signature: str  # "(f, fieldnames=None)"; empty if unknown
     text: str
 
 
@@ -45,8 +44,7 @@ class Module:
     """What one module says about itself, and from where it takes names."""
 
     docstring: str = ""
-    members: dict[str, list[Docstring]] = field(default_factory=dict)  # a class has its methods
-    bases: dict[str, list[Home]] = field(default_factory=dict)
+    members: dict[str, Docstring] = field(default_factory=dict)
     imports: dict[str, Home] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)  # `from … import *`
     listed: frozenset[str] = frozenset()  # in `__all__`
@@ -72,11 +70,10 @@ def parse_module(name: str, path: Path) -> Module:
                 else:
                     module.imports.setdefault(alias.asname or alias.name, (origin, alias.name))
         elif isinstance(node, ast.ClassDef) and node.name not in module.members:
-            module.members[node.name] = list(_class_docstrings(node))
-            module.bases[node.name] = list(_bases(node, name, module.imports))
+            module.members[node.name] = _class_docstring(node)
         elif isinstance(node, _Function) and (text := _docstring(node)):
             docstring = Docstring(node.name, "function", _signature(node), text)
-            module.members.setdefault(node.name, [docstring])
+            module.members.setdefault(node.name, docstring)
     return module
 
 
@@ -131,21 +128,14 @@ def _listed(tree: ast.Module) -> tuple[frozenset[str], bool]:
     return public, bool(names) and not is_computed
 
 
-def _class_docstrings(node: ast.ClassDef) -> Iterator[Docstring]:
-    """The class with the signature and the docstring of its constructor, then its methods."""
-    methods = [f for f in _statements(node.body) if isinstance(f, _Function)]
+def _class_docstring(node: ast.ClassDef) -> Docstring:
+    """The class with the signature and the docstring of its constructor."""
     signature, texts = "", [_docstring(node)]
-    for method in methods:
-        if method.name in {"__new__", "__init__"}:
+    for method in _statements(node.body):
+        if isinstance(method, _Function) and method.name in {"__new__", "__init__"}:
             signature = _bound(_signature(method))
             texts.append(_docstring(method))
-    yield Docstring(node.name, "class", signature, "\n\n".join(filter(None, texts)))
-    for method in methods:
-        if (text := _docstring(method)) and not method.name.startswith("_"):
-            decorators = " ".join(ast.unparse(node) for node in method.decorator_list)
-            signature = "" if "property" in decorators else _signature(method)
-            signature = signature if "staticmethod" in decorators else _bound(signature)
-            yield Docstring(f"{node.name}.{method.name}", "method", signature, text)
+    return Docstring(node.name, "class", signature, "\n\n".join(filter(None, texts)))
 
 
 def _signature(node: _Function) -> str:
@@ -156,15 +146,6 @@ def _signature(node: _Function) -> str:
 def _bound(signature: str) -> str:
     """The signature without its first parameter: `(self, /, a)` and `($module, a)` are `(a)`."""
     return re.sub(r"^\(\$?\w+(: [^,)]+)?(, /)?(, )?", "(", signature)
-
-
-def _bases(node: ast.ClassDef, module: str, imports: dict[str, Home]) -> Iterator[Home]:
-    for base in node.bases:
-        match base:
-            case ast.Name(name):
-                yield imports.get(name, (module, name))
-            case ast.Attribute(ast.Name(origin), name):
-                yield origin, name
 
 
 # Modules written in C.
@@ -185,22 +166,14 @@ def inspect_module(name: str) -> Module:
         if getattr(value, "__name__", None) != key:
             continue  # `IOError` is `OSError`
         if inspect.isclass(value):
-            module.members[key] = list(_binary_class_docstrings(value))
+            module.members[key] = _binary_docstring(key, "class", value)
         elif inspect.isbuiltin(value):
-            module.members[key] = [_binary_docstring(key, "function", value)]
+            module.members[key] = _binary_docstring(key, "function", value)
     return module
 
 
 def _is_inside(folder: str, path: str | None) -> bool:
     return path is not None and Path(path).is_relative_to(folder)
-
-
-def _binary_class_docstrings(cls: type) -> Iterator[Docstring]:
-    yield _binary_docstring(cls.__name__, "class", cls)
-    for key, value in sorted(vars(cls).items()):
-        is_property = isinstance(value, GetSetDescriptorType | MemberDescriptorType)
-        if not key.startswith("_") and (is_property or callable(getattr(cls, key))):
-            yield _binary_docstring(f"{cls.__name__}.{key}", "method", value)
 
 
 def _binary_docstring(name: str, kind: _Kind, value: object) -> Docstring:
@@ -211,6 +184,6 @@ def _binary_docstring(name: str, kind: _Kind, value: object) -> Docstring:
         return Docstring(name, kind, signature, text)
     first, _, rest = text.partition("\n\n")
     match = re.fullmatch(r"(?:\w+\.)*(\w+)(\(.*\).*)", first)
-    if match and match[1] == name.rpartition(".")[2]:
+    if match and match[1] == name:
         return Docstring(name, kind, match[2], rest.strip())
     return Docstring(name, kind, "", text)

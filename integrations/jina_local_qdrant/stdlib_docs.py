@@ -3,10 +3,9 @@
 The sources are parsed, not imported: `import antigravity` opens a browser, `import this` prints a
 poem. Only what has no source, the modules written in C, is imported and inspected.
 
-A docstring is filed under the name that users import. Three rules find it: what a module takes
-from a private module or from a part of itself is its own (`_csv.reader` is `csv.reader`,
-`asyncio.tasks.gather` is `asyncio.gather`); what a class inherits from a private class is its own
-(`ipaddress._BaseNetwork.hosts` is `ipaddress.IPv4Network.hosts`); the shortest name wins.
+A docstring is filed under the name that users import. Two rules find it: what a module takes from
+a private module or from a part of itself is its own (`_csv.reader` is `csv.reader`,
+`asyncio.tasks.gather` is `asyncio.gather`), and the shortest name wins.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 from jina_local_qdrant.docstrings import Docstring, Home, Module, inspect_module, parse_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Iterator
 
     from jina_local_qdrant.documents import Document
 
@@ -56,7 +55,7 @@ def stdlib_passages() -> Iterator[Document]:
     Yields:
         Documents sorted by id, a dotted name such as `csv.reader`. The text is the name with its
         signature, an empty line, and the docstring. The metadata has `module` (`csv`), `kind`
-        (`module`, `class`, `function` or `method`) and `name` within the module (`reader`).
+        (`module`, `class` or `function`) and `name` within the module (`reader`).
     """
     with _paused_collector():
         found = _found()
@@ -93,8 +92,8 @@ def _found() -> list[tuple[str, Docstring]]:
         for local, home in sorted(library.exported(name).items()):
             homes.setdefault(home, (public, local))
     for home, (public, local) in homes.items():
-        for docstring in library.docstrings(home, public=homes.keys()):
-            found.append((public, _renamed(docstring, home[1], local)))
+        module, name = home
+        found.append((public, replace(library.module(module).members[name], name=local)))
     return found
 
 
@@ -107,11 +106,6 @@ def _passage(module: str, docstring: Docstring) -> Document:
         "text": f"{title}\n\n{docstring.text}",
         "metadata": {"module": module, "kind": docstring.kind, "name": name},
     }
-
-
-def _renamed(docstring: Docstring, old: str, new: str) -> Docstring:
-    """The docstring of a member, or of its method, when the member has another name."""
-    return replace(docstring, name=new + docstring.name.removeprefix(old))
 
 
 def _sources(root: Path) -> dict[str, Path]:
@@ -162,21 +156,6 @@ class _Library:
             for key in (module.listed - found.keys()) & self.module(part).members.keys()
         }
         return {key: home for key, home in (lazy | found).items() if key in module.listed}
-
-    def docstrings(self, home: Home, *, public: Set[Home]) -> Iterator[Docstring]:
-        """The docstrings of a member: a class brings its methods and those of private bases."""
-        module, name = home
-        taken = set()
-        for docstring in self.module(module).members.get(name, []):
-            taken.add(docstring.name)
-            yield docstring
-        for base in self.module(module).bases.get(name, []):
-            if _is_private(".".join(base)) and base not in public:
-                for docstring in self.docstrings(base, public=public):
-                    inherited = _renamed(docstring, base[1], name)
-                    if docstring.kind == "method" and inherited.name not in taken:
-                        taken.add(inherited.name)
-                        yield inherited
 
     def _names(self, name: str) -> dict[str, Home]:
         """All names of a module: what it defines, then what it takes from parts of its own."""
