@@ -6,15 +6,18 @@ Imported whenever the command line starts, so everything heavy is imported insid
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path  # noqa: TC003 - typer reads it from the signatures
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jina_local.cli import (
     DeviceOption,
@@ -105,7 +108,7 @@ def search(
     from jina_local_qdrant.locations import open_client, recorded
     from jina_local_qdrant.spec import EmbeddingSpec
 
-    client = open_client(location)
+    client = open_client(location, create=False)
     record = recorded(client, collection)
     spec = EmbeddingSpec(dimensions=record["dimensions"], chunk_tokens=record["chunk_tokens"])
     with Engine.load(model or record["model"], device=device, dtype=dtype) as engine:
@@ -113,7 +116,7 @@ def search(
     if as_json:
         sys.stdout.write(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False) + "\n")
         return
-    Console(highlight=False).print(_hits_table([query], [hits]))
+    _print_hits(Console(highlight=False), hits)
 
 
 def demo(
@@ -140,8 +143,10 @@ def demo(
         start = time.perf_counter()
         answers = helper.search_batch(DEMO_QUESTIONS, limit=3)
         milliseconds = 1000 * (time.perf_counter() - start) / len(DEMO_QUESTIONS)
-    console.print(_hits_table(DEMO_QUESTIONS, answers))
-    console.print(f"{milliseconds:.0f} ms per question, embedding and exact search together.\n")
+    for question, hits in zip(DEMO_QUESTIONS, answers, strict=True):
+        console.print(f"\n[bold]{question}[/]")
+        _print_hits(console, hits)
+    console.print(f"\n{milliseconds:.0f} ms per question, embedding and exact search together.\n")
     console.print(_next_steps(to), soft_wrap=True)
 
 
@@ -165,37 +170,47 @@ def _summary(report: IngestReport, seconds: float) -> str:
     )
 
 
-_SHOWN_CHARACTERS = 120
+_ID_WIDTH = 28
 
 
-def _hits_table(queries: Sequence[str], answers: Sequence[Sequence[Hit]]) -> Table:
-    table = Table("score", "found", "text", show_lines=False, pad_edge=False)
-    for number, (query, hits) in enumerate(zip(queries, answers, strict=True)):
-        if number:
-            table.add_section()
-        table.add_row("", "", f"[bold]{_escaped(query)}[/]")
-        for hit in hits:
-            text = " ".join(hit.text.split())
-            shown = text[:_SHOWN_CHARACTERS] + "…" * (len(text) > _SHOWN_CHARACTERS)
-            table.add_row(f"{hit.score:.3f}", _escaped(hit.doc_id), _escaped(shown))
-    return table
+def _print_hits(console: Console, hits: Sequence[Hit]) -> None:
+    """One line per hit: score, document, and as much of the text as fits."""
+    table = Table.grid(padding=(0, 2), expand=True)
+    id_width = min(_ID_WIDTH, max((len(hit.doc_id) for hit in hits), default=0))
+    table.add_column(width=len("0.000"))
+    table.add_column(width=id_width, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", Text(hit.doc_id), Text(_one_line(hit)))
+    console.print(table if hits else "nothing found")
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _one_line(hit: Hit) -> str:
+    """The chunk without line breaks, and without a title that only repeats the document's id."""
+    title, _, body = hit.text.partition("\n\n")
+    shown = body if body and title.startswith(hit.doc_id) else hit.text
+    return " ".join(shown.split())
 
 
 def _next_steps(to: str) -> str:
+    command = _this_command()
     where = f"--collection {DEMO_COLLECTION}"
-    lines: list[tuple[str, Any]] = [
-        ("Ask it yourself", f'jina-local search "sort a list of words" --in {to} {where}'),
-        ("Index a folder", "jina-local index FOLDER --to my-index --collection docs"),
-        ("With the real model", "jina-local index FOLDER … --model jinaai/jina-embeddings-v3"),
-    ]
-    commands = "\n".join(f"  {what + ':':<21}{command}" for what, command in lines)
-    return (
-        f"{commands}\n\nThe real model is a download of 1.1 GB; its weights are licensed CC BY-NC "
-        "4.0 (no commercial use)."
+    lines = (
+        ("Ask it yourself", f'{command} search "sort a list of words" --in {to} {where}'),
+        ("Index a folder", f"{command} index FOLDER --to my-index --collection docs"),
+        ("With the real model", f"{command} index FOLDER … --model jinaai/jina-embeddings-v3"),
     )
+    commands = "\n".join(f"{what}:\n  {line}" for what, line in lines)
+    return (
+        f"{commands}\n\nThe real model is a download of 1.1 GB; its weights are licensed "
+        "CC BY-NC 4.0 (no commercial use)."
+    )
+
+
+def _this_command() -> str:
+    """How to call this command line again from here: by name if it is on the path."""
+    here = Path(sys.argv[0]).resolve()
+    found = shutil.which(here.name)
+    if found and Path(found).resolve() == here:
+        return here.name
+    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)

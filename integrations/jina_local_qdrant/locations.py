@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_local.errors import MissingExtraError
-from jina_local_qdrant.errors import CollectionNotFoundError
+from jina_local_qdrant.errors import CollectionNotFoundError, PathNotFoundError
 from jina_local_qdrant.spec import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["open_client", "recorded"]
 
 
-def open_client(location: str) -> QdrantClient:
-    """A client for `http://…`, `https://…` or a folder, which is made if it is not there.
+def open_client(location: str, *, create: bool = True) -> QdrantClient:
+    """A client for `http://…`, `https://…` or a folder.
+
+    Args:
+        location: URL or folder.
+        create: Whether a folder is made that is not there.
 
     Raises:
         MissingExtraError: If qdrant-client is not installed.
+        PathNotFoundError: If there is no such folder, and none is to be made.
     """
     try:
         from qdrant_client import QdrantClient
@@ -30,7 +35,11 @@ def open_client(location: str) -> QdrantClient:
         raise MissingExtraError(msg) from error
     if location.startswith(("http://", "https://")):
         return QdrantClient(url=location, timeout=60)
-    return QdrantClient(path=str(Path(location).expanduser()))
+    folder = Path(location).expanduser()
+    if not create and not folder.is_dir():
+        msg = f"no index at {location!r}: give its folder, or the URL of a Qdrant server"
+        raise PathNotFoundError(msg)
+    return QdrantClient(path=str(folder))
 
 
 def recorded(client: QdrantClient, collection: str) -> dict[str, Any]:
