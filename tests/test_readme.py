@@ -1,0 +1,72 @@
+"""The README is true: its code runs as it stands, and prints what is printed below it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FENCES = re.findall(r"^```([^\n]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> list[tuple[str, str | None]]:
+    """Python blocks with the output that follows, without those marked `notest`."""
+    found: list[tuple[str, str | None]] = []
+    for (info, code), (next_info, output) in zip(FENCES, [*FENCES[1:], ("", "")], strict=True):
+        if info == "python":
+            found.append((code, output if next_info == "text" else None))
+    return found
+
+
+def test_code_prints_what_is_printed_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    assert len(blocks()) >= 3
+    for code, expected in blocks():
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102 - our own README
+        if expected is not None:
+            assert printed.getvalue() == expected
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is() -> None:
+    helpers = {
+        "__init__",
+        "__about__",
+        "cli",
+        "devices",
+        "errors",
+        "files",
+        "fingerprint",
+        "inputs",
+    }
+    modules = {path.stem for path in (ROOT / "core" / "jina_local").glob("*.py")} - helpers
+    named = {name.removesuffix(".py") for name in re.findall(r"`(\w+\.py)`", README)}
+    assert modules == named & modules
+    assert named <= modules | helpers
+
+
+def test_the_licence_of_the_weights_comes_before_the_first_command() -> None:
+    assert README.index("CC BY-NC 4.0") < README.index("```")
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in ("README.md", "CONTRIBUTING.md"):
+        named = re.findall(r"\bmake ([a-z]+)\b", (ROOT / document).read_text())
+        assert set(named) & targets
+        assert {name for name in named if name not in {"and"}} <= targets
