@@ -6,6 +6,7 @@ for each task.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,12 @@ def open_folder_adapter(folder: Path, config: ModelConfig) -> FolderAdapter:
     settings = read_json(path)
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     _refuse_peft_features(settings, path)
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+    if not (
+        isinstance(rank, int)
+        and rank >= 1
+        and isinstance(alpha, int | float)
+        and math.isfinite(alpha)
+    ):
         msg = f"{path}: r={rank!r} and lora_alpha={alpha!r} do not make a scale"
         raise CheckpointError(msg)
     weights = folder / PEFT_WEIGHTS

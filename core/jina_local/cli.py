@@ -21,9 +21,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from jina_local.__about__ import __version__
-from jina_local.errors import InvalidOptionError, JinaLocalError, ModelNotFoundError
+from jina_local.errors import (
+    InvalidOptionError,
+    JinaLocalError,
+    ModelNotFoundError,
+    UnknownTaskError,
+)
 from jina_local.files import written_whole
 
 if TYPE_CHECKING:
@@ -83,8 +89,9 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         build_app()()
-    except JinaLocalError as error:
-        error_console().print(f"[bold red]error:[/] {_plain(error)}", soft_wrap=True)
+    except (JinaLocalError, OSError) as error:  # OSError: a disk that is full, a forbidden folder
+        message = Text.assemble(("error:", "bold red"), f" {error}")  # no markup in what was given
+        error_console().print(message, soft_wrap=True)
         sys.exit(1)
     sys.exit(0)
 
@@ -114,13 +121,15 @@ def error_console() -> Console:
 
 def progress_bar() -> Progress:
     """A bar on standard error that leaves no trace when it is done."""
+    console = error_console()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=error_console(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,  # it would leave an empty line
     )
 
 
@@ -151,13 +160,16 @@ def embed(
     from jina_local.engine import Engine
     from jina_local.tasks import ROLE_TASKS
 
-    names: dict[str, str | None] = dict(ROLE_TASKS.items())
-    names["none"] = None
     with Engine.load(model, device=device, dtype=dtype) as engine, progress_bar() as bar:
+        names: dict[str, str | None] = dict(ROLE_TASKS.items())
+        names |= {"none": None, **{name: name for name in engine.tasks}}
+        if task not in names:
+            msg = f"unknown task {task!r}: give one of {', '.join(names)}"
+            raise UnknownTaskError(msg)
         step = bar.add_task("embedding", total=len(texts))
         embeddings = engine.embed(
             texts,
-            task=names.get(task, task),
+            task=names[task],
             dimensions=dimensions,
             on_overflow=on_overflow.value if on_overflow else None,
             progress=lambda finished: bar.update(step, completed=finished),
@@ -201,7 +213,7 @@ def info(
             table.add_row(
                 name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             )
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def _facts(source: ModelSource, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> dict[str, Any]:
@@ -257,16 +269,12 @@ def _load_command(entry: EntryPoint) -> Callable[..., None]:
     return command
 
 
-def _plain(error: JinaLocalError) -> str:
-    return str(error).replace("[", r"\[")
-
-
 def _read_lines(source: str) -> list[str]:
     if source == "-":
         content = sys.stdin.buffer.read()
     else:
         path = Path(source)
-        if not path.is_file():
+        if not path.exists() or path.is_dir():  # a named pipe is fine
             msg = f"no file {source!r}: give a text file, or '-' for standard input"
             raise ModelNotFoundError(msg)
         content = path.read_bytes()
@@ -283,6 +291,9 @@ def _writer_for(output: str) -> Callable[[Embeddings], None]:
     path = Path(output)
     if output != "-" and path.suffix not in (".npy", ".jsonl"):
         msg = f"output {output!r} ends in neither .npy nor .jsonl, and is not '-'"
+        raise InvalidOptionError(msg)
+    if output != "-" and path.is_dir():
+        msg = f"output {output!r} is a folder"
         raise InvalidOptionError(msg)
     if output != "-" and not path.absolute().parent.is_dir():
         msg = f"there is no folder {str(path.absolute().parent)!r} for the output"
@@ -316,5 +327,5 @@ def _records(embeddings: Embeddings) -> Iterator[dict[str, Any]]:
             "tokens": int(embeddings.token_counts[row]),
             "truncated": bool(embeddings.truncated[row]),
             "windows": int(embeddings.windows[row]),
-            "embedding": [float(f"{value:.8g}") for value in embeddings.vectors[row]],
+            "embedding": [float(f"{value:.9g}") for value in embeddings.vectors[row]],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def read_model_config(folder: Path) -> ModelConfig:
     path = folder / "config.json"
     raw = read_json(path)
     _refuse_other_architectures(raw, path)
+    given = {key for key, value in raw.items() if value is not None}
     config = ModelConfig(
         vocab_size=_integer(raw, "vocab_size", path),
         width=_integer(raw, "hidden_size", path),
@@ -95,12 +97,12 @@ def read_model_config(folder: Path) -> ModelConfig:
         ffn_width=_integer(raw, "intermediate_size", path),
         layer_norm_eps=_number(raw, "layer_norm_eps", path),
         rope_base=_rope_base(raw, path),
-        task_names=tuple(raw.get("lora_adaptations") or ()),
-        lora_rank=raw.get("lora_rank"),
-        lora_alpha=raw.get("lora_alpha"),
-        task_instructions=raw.get("task_instructions"),
-        matryoshka_dimensions=tuple(raw.get("matryoshka_dimensions") or ()),
-        truncate_dim=raw.get("truncate_dim"),
+        task_names=_items(raw, "lora_adaptations", str, path),
+        lora_rank=_integer(raw, "lora_rank", path) if "lora_rank" in given else None,
+        lora_alpha=_number(raw, "lora_alpha", path) if "lora_alpha" in given else None,
+        task_instructions=_mapping(raw, "task_instructions", path) or None,
+        matryoshka_dimensions=_items(raw, "matryoshka_dimensions", int, path),
+        truncate_dim=_integer(raw, "truncate_dim", path) if "truncate_dim" in given else None,
     )
     if config.width % config.n_heads or config.head_width % 2:
         msg = (
@@ -149,7 +151,7 @@ def read_instructions(
 
 def _sentence_transformers_prompts(folder: Path) -> dict[str, str]:
     path = folder / "config_sentence_transformers.json"
-    return dict(read_json(path).get("prompts") or {}) if path.is_file() else {}
+    return _mapping(read_json(path), "prompts", path) if path.is_file() else {}
 
 
 def _integer(raw: Mapping[str, Any], key: str, path: Path) -> int:
@@ -162,16 +164,33 @@ def _integer(raw: Mapping[str, Any], key: str, path: Path) -> int:
 
 def _number(raw: Mapping[str, Any], key: str, path: Path) -> float:
     value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         msg = f"{path}: {key} is {value!r}, not a positive number"
         raise CheckpointError(msg)
     return float(value)
 
 
+def _items(raw: Mapping[str, Any], key: str, kind: type, path: Path) -> tuple[Any, ...]:
+    value = raw.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
+        msg = f"{path}: {key} is {value!r}, not a list of {kind.__name__}"
+        raise CheckpointError(msg)
+    return tuple(value)
+
+
+def _mapping(raw: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = raw.get(key) or {}
+    if not isinstance(value, dict):
+        msg = f"{path}: {key} is {value!r}, not a JSON object"
+        raise CheckpointError(msg)
+    return value
+
+
 def _rope_base(raw: Mapping[str, Any], path: Path) -> float:
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        msg = f"{path}: rope_type {rope['rope_type']!r} is not implemented, only 'default'"
+    rope = _mapping(raw, "rope_parameters", path) or _mapping(raw, "rope_scaling", path)
+    kind = rope.get("rope_type", rope.get("type", "default"))  # `type` until transformers 4.43
+    if kind != "default":
+        msg = f"{path}: rope_type {kind!r} is not implemented, only 'default'"
         raise CheckpointError(msg)
     for source, key in ((raw, "rotary_emb_base"), (rope, "rope_theta"), (raw, "rope_theta")):
         if source.get(key) is not None:

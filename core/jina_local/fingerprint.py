@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from jina_local.config import read_json
+from jina_local.files import written_whole
 from jina_local.names import EMBEDDINGS, base_shapes, linear_modules
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["canonical_hash", "tokenizer_id", "weights_id"]
 
 _SCHEME = "jina-local weights 1"
 _ROWS_AT_ONCE = 16384
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def canonical_hash(content: Mapping[str, Any]) -> str:
@@ -49,15 +51,17 @@ def weights_id(checkpoint: Checkpoint) -> str:
     result is kept in the user's cache, under the files' paths, sizes and modification times.
     """
     kept = _cache_file(checkpoint)
-    if kept.is_file():
-        return kept.read_text().strip()
+    known = kept.read_bytes() if kept is not None and kept.is_file() else b""
+    if _SHA256.fullmatch(known):
+        return known.decode()
     digest = hashlib.sha256()
     for name, tensor in _canonical_tensors(checkpoint):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         for rows in torch.split(tensor, _ROWS_AT_ONCE):
             digest.update(np.ascontiguousarray(rows.float().numpy(), dtype="<f4").data)
     result = digest.hexdigest()
-    _keep(kept, result)
+    if kept is not None:
+        _keep(kept, result)
     return result
 
 
@@ -66,25 +70,28 @@ def _canonical_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tens
         yield name, checkpoint.tensor(name)
     for module in (*EMBEDDINGS, *linear_modules(checkpoint.config)):
         updates = checkpoint.low_ranks(module)
-        for task, update in zip(checkpoint.tasks.names, updates, strict=True):
+        by_name = dict(zip(checkpoint.tasks.names, updates, strict=True))
+        for task, update in sorted(by_name.items()):
             yield f"{module}.{task}.left", update.left
             yield f"{module}.{task}.right", update.right
 
 
-def _cache_file(checkpoint: Checkpoint) -> Path:
+def _cache_file(checkpoint: Checkpoint) -> Path | None:
     stats = [(path.resolve(), path.stat()) for path in checkpoint.files]
     key = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return None
     name = canonical_hash({"scheme": _SCHEME, "files": key, "tasks": checkpoint.tasks.names})
-    return Path(root) / "jina-local" / "weights" / name
+    return root / "jina-local" / "weights" / name
 
 
 def _keep(path: Path, content: str) -> None:
     """Write all or nothing; a cache that cannot be written is no reason to fail."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
+        with written_whole(path) as file:
+            file.write(content.encode())
     except OSError:
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jina_local.checkpoint import Checkpoint, open_checkpoint
 from jina_local.encoder import Encoder, load_encoder
+from jina_local.errors import CheckpointError
 from jina_local.tokens import TextTokenizer, read_tokenizer
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype)
     """Check a checkpoint and read its weights to the device."""
     checkpoint = open_checkpoint(source.folder)
     tokenizer = read_tokenizer(source.folder)
+    n_tokens, n_rows = tokenizer.tokenizer.get_vocab_size(), checkpoint.config.vocab_size
+    if n_tokens > n_rows:
+        msg = (
+            f"{source.folder}/tokenizer.json has {n_tokens} tokens, but the word table has "
+            f"{n_rows} rows: it is the tokenizer of another model"
+        )
+        raise CheckpointError(msg)
     if source.is_demo:
         _logger.warning(
             "loading the demo model of jina-local: small, English only, for trying things out. "

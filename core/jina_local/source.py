@@ -53,7 +53,7 @@ class ModelSource:
     @property
     def is_demo(self) -> bool:
         """Whether this is the demo model of this package."""
-        return self.name == DEMO
+        return self.folder == _DEMO_FOLDER
 
 
 def resolve_source(
@@ -78,14 +78,14 @@ def resolve_source(
         HubError: If the hub cannot be reached or refuses.
         InvalidOptionError: If `revision` is given for something that has none.
     """
-    name = str(source)
+    name = _name(source)
     if name == DEMO:
         _refuse_revision(name, revision)
         return ModelSource(name=DEMO, folder=_DEMO_FOLDER)
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = _local_folder(name)
+    if folder is not None:
         _refuse_revision(name, revision)
-        return ModelSource(name=name, folder=folder.resolve())
+        return ModelSource(name=name, folder=folder)
     if isinstance(source, Path) or not _REPO_ID.fullmatch(name):
         msg = (
             f"no model at {name!r}: give a folder that exists, a hub id such as "
@@ -98,10 +98,26 @@ def resolve_source(
 
 def source_key(source: str | Path, revision: str | None = None) -> str:
     """What tells two sources apart, without looking at the network."""
-    folder = Path(source).expanduser()
-    if str(source) != DEMO and folder.is_dir():
-        return str(folder.resolve())
-    return f"{source}@{revision}"
+    name = _name(source)
+    folder = None if name == DEMO else _local_folder(name)
+    return f"{folder or name}@{revision}"
+
+
+def _name(source: str | Path) -> str:
+    """A `Path` is always a folder, also `Path("demo")`, and is named in full."""
+    return source if isinstance(source, str) else str(_expanded(source).absolute())
+
+
+def _local_folder(name: str) -> Path | None:
+    folder = _expanded(name)
+    return folder.resolve() if name and folder.is_dir() else None
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~ of a user whom this machine does not know
+        return Path(path)
 
 
 def _refuse_revision(name: str, revision: str | None) -> None:
@@ -149,14 +165,15 @@ def _download(
                 "network; download it once without it, or name a local folder"
             )
             raise ModelNotFoundError(msg) from error
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         msg = (
-            f"the hub cannot be reached for {where}, and it is not in the local cache: "
+            f"the hub gave nothing for {where} ({reason}), and it is not in the local cache: "
             "check the connection, or name a local folder"
         )
         raise HubError(msg) from error
     except hub.HFValidationError as error:
         msg = f"{repo_id!r} is neither a local folder nor a valid hub id"
         raise ModelNotFoundError(msg) from error
-    except OSError as error:  # every other answer of the hub, and every failure of the connection
+    except Exception as error:  # other answers, errors of the HTTP library, a login page
         msg = f"the hub failed for {where}: {error}"
         raise HubError(msg) from error

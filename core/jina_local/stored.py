@@ -56,10 +56,11 @@ def model_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, Mapping) or not weight_map:
+        names = weight_map.values() if isinstance(weight_map, Mapping) else ()
+        if not names or not all(isinstance(name, str) for name in names):
             msg = f"{index} has no weight_map: it is not an index of safetensors shards"
             raise CheckpointError(msg)
-        files = [folder / name for name in sorted(set(weight_map.values()))]
+        files = [folder / name for name in sorted(set(names))]
     else:
         files = [folder / "model.safetensors"]
     missing = [path.name for path in files if not path.is_file()]
