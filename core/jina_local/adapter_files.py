@@ -114,6 +114,7 @@ def task_folders(folder: Path, config: ModelConfig) -> dict[str, Path]:
     }
     if not config.task_names and set(present) != set(folder_names.values()):
         folder_names = {name: name for name in present}
+    _refuse_doubtful_folders(folder, present, folder_names)
     missing = [name for name in folder_names.values() if name not in present]
     if missing or not folder_names:
         msg = (
@@ -122,6 +123,22 @@ def task_folders(folder: Path, config: ModelConfig) -> dict[str, Path]:
         )
         raise CheckpointError(msg)
     return {task: present[name] for task, name in folder_names.items()}
+
+
+def _refuse_doubtful_folders(
+    folder: Path, present: Mapping[str, Path], folder_names: Mapping[str, str]
+) -> None:
+    """Every adapter folder belongs to exactly one task."""
+    wanted = list(folder_names.values())
+    shared = sorted({name for name in wanted if wanted.count(name) > 1})
+    unclaimed = sorted(set(present) - set(wanted))
+    if shared or unclaimed:
+        msg = (
+            f"{folder}: adapter folders {shared or unclaimed} belong to "
+            f"{'several tasks' if shared else 'no task'}; config.json lists {list(folder_names)} "
+            "in lora_adaptations, and each needs one folder of its own"
+        )
+        raise CheckpointError(msg)
 
 
 # PEFT settings that leave the update `scale * B @ A` as it is, whatever their value.
@@ -186,5 +203,8 @@ def _refuse_peft_features(settings: dict[str, Any], path: Path) -> None:
         if value and key not in _HARMLESS_PEFT_KEYS and value not in _PLAIN_LORA.get(key, ())
     }
     if in_use:
-        msg = f"{path} uses PEFT features that are not implemented: {in_use}"
+        msg = (
+            f"{path} uses PEFT features that are not implemented: {in_use}; "
+            "save the adapter again as plain LoRA"
+        )
         raise CheckpointError(msg)

@@ -24,6 +24,7 @@ from jina_local.config import ModelConfig, read_instructions, read_model_config
 from jina_local.errors import CheckpointError
 from jina_local.names import adapter_shapes, base_shapes, is_original, stores_qkv_apart
 from jina_local.stored import (
+    FileStamp,
     StoredTensor,
     by_canonical_name,
     check_tensors,
@@ -48,14 +49,14 @@ class Checkpoint:
         layout: "original" or "native".
         config: The numbers of its architecture.
         tasks: Its tasks with their instructions, in the order of its adapters.
-        files: Every weight file that it is made of.
+        files: Every weight file that it is made of, as it was when it was checked.
     """
 
     folder: Path
     layout: str
     config: ModelConfig
     tasks: TaskTable
-    files: tuple[Path, ...]
+    files: tuple[FileStamp, ...]
     base: Mapping[str, StoredTensor]
     adapters: StackedAdapters | tuple[FolderAdapter, ...]
 
@@ -112,7 +113,7 @@ def _open_original(
         layout="original",
         config=config,
         tasks=TaskTable.from_instructions(instructions),
-        files=tuple(files),
+        files=tuple(map(FileStamp.of, files)),
         base={name: tensor for name, tensor in tensors.items() if name not in shapes},
         adapters=StackedAdapters(tensors, alpha / rank, len(config.task_names)),
     )
@@ -125,12 +126,16 @@ def _open_native(
     check_tensors(base, base_shapes(config, qkv_apart=stores_qkv_apart(base)), folder)
     folders = task_folders(folder, config)
     instructions = read_instructions(folder, config, tuple(folders), is_original=False)
+    adapters = tuple(open_folder_adapter(path, config) for path in folders.values())
     return Checkpoint(
         folder=folder,
         layout="native",
         config=config,
         tasks=TaskTable.from_instructions(instructions),
-        files=(*files, *(path / PEFT_WEIGHTS for path in folders.values())),
+        files=tuple(
+            FileStamp.of(path)
+            for path in [*files, *(home / PEFT_WEIGHTS for home in folders.values())]
+        ),
         base=base,
-        adapters=tuple(open_folder_adapter(path, config) for path in folders.values()),
+        adapters=adapters,
     )

@@ -35,6 +35,8 @@ class ModelConfig:
         task_instructions: Instruction of each task, if the config has them.
         matryoshka_dimensions: The sizes that the model was trained for; any other works too.
         truncate_dim: The size that `encode` cuts to unless told otherwise.
+        bos_token_id: What every text begins with, if the config says so.
+        eos_token_id: What every text ends with, if the config says so.
     """
 
     vocab_size: int
@@ -50,6 +52,8 @@ class ModelConfig:
     task_instructions: Mapping[str, str] | None
     matryoshka_dimensions: tuple[int, ...]
     truncate_dim: int | None
+    bos_token_id: int | None
+    eos_token_id: int | None
 
     @property
     def head_width(self) -> int:
@@ -103,12 +107,21 @@ def read_model_config(folder: Path) -> ModelConfig:
         task_instructions=_mapping(raw, "task_instructions", path) or None,
         matryoshka_dimensions=_items(raw, "matryoshka_dimensions", int, path),
         truncate_dim=_integer(raw, "truncate_dim", path) if "truncate_dim" in given else None,
+        bos_token_id=raw.get("bos_token_id"),
+        eos_token_id=raw.get("eos_token_id"),
     )
     if config.width % config.n_heads or config.head_width % 2:
         msg = (
             f"{path}: hidden_size {config.width} cannot be split into "
             f"{config.n_heads} heads of even width"
         )
+        raise CheckpointError(msg)
+    for key in ("rotary_emb_dim", "head_dim"):
+        if raw.get(key) not in (None, config.head_width):
+            msg = f"{path}: {key} is {raw[key]!r}; only whole heads, {config.head_width} wide"
+            raise CheckpointError(msg)
+    if len(set(config.task_names)) != len(config.task_names):
+        msg = f"{path}: lora_adaptations names a task twice: {list(config.task_names)}"
         raise CheckpointError(msg)
     return config
 
@@ -186,11 +199,17 @@ def _mapping(raw: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     return value
 
 
+_ROPE_KEYS = ("rope_type", "type", "rope_theta")
+
+
 def _rope_base(raw: Mapping[str, Any], path: Path) -> float:
     rope = _mapping(raw, "rope_parameters", path) or _mapping(raw, "rope_scaling", path)
     kind = rope.get("rope_type", rope.get("type", "default"))  # `type` until transformers 4.43
     if kind != "default":
-        msg = f"{path}: rope_type {kind!r} is not implemented, only 'default'"
+        msg = f"{path}: rope_type {kind!r} is not implemented, only 'default', as v3 has it"
+        raise CheckpointError(msg)
+    if unknown := {k: v for k, v in rope.items() if k not in _ROPE_KEYS and v not in (None, 1)}:
+        msg = f"{path}: rope_parameters has {unknown}; only rope_theta is implemented"
         raise CheckpointError(msg)
     for source, key in ((raw, "rotary_emb_base"), (rope, "rope_theta"), (raw, "rope_theta")):
         if source.get(key) is not None:
@@ -208,6 +227,9 @@ _ARCHITECTURE: Mapping[str, tuple[Any, ...]] = {
     "emb_pooler": (None, "mean"),
     "rotary_emb_interleaved": (None, False),
     "rotary_emb_scale_base": (None,),
+    "rotary_emb_fraction": (None, 1, 1.0),
+    "partial_rotary_factor": (None, 1, 1.0),
+    "use_rslora": (None, False),
     "parallel_block": (None, False),
     "use_rms_norm": (None, False),
 }

@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.errors import EngineClosedError, InvalidOptionError, TruncationWarning
-from jina_local.fingerprint import canonical_hash, tokenizer_id, weights_id
-from jina_local.inputs import check_dimensions, check_supported, check_texts
+from jina_local.fingerprint import embedding_fingerprint, weights_id
+from jina_local.inference import pooled_vectors
+from jina_local.inputs import (
+    check_dimensions,
+    check_max_length,
+    check_normalization,
+    check_supported,
+    check_texts,
+)
 from jina_local.loading import LoadedModel, load_model
 from jina_local.overflow import (
     OnOverflow,
-    PreparedTexts,
     check_overflow,
     default_overflow,
     prepare_texts,
 )
-from jina_local.packing import pack, split_by_tokens
-from jina_local.pooling import RowMeans
 from jina_local.source import resolve_source
 from jina_local.tasks import ROLE_TASKS
 from jina_local.vectors import to_vectors
@@ -140,6 +143,11 @@ class Engine:
         return self._model.source.name
 
     @property
+    def revision(self) -> str | None:
+        """The hub's revision that was asked for; `None` for anything else."""
+        return self._model.source.revision
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The checkpoint's tasks, in the order of its adapters."""
         return self._model.checkpoint.tasks.names
@@ -186,6 +194,9 @@ class Engine:
     ) -> str:
         """SHA-256 of everything that changes the numbers of a way of embedding.
 
+        Vectors of texts longer than the model also depend on `on_overflow`; the fingerprint stands
+        for the role's default.
+
         Args:
             task: Task, or `None` for the base model.
             dimensions: Matryoshka dimension; `None` for the full width.
@@ -194,27 +205,14 @@ class Engine:
             late: Late-chunking settings, if chunks are embedded in context.
             legacy: Whether vectors are normalized before they are cut.
         """
-        model = self._model
-        config = model.checkpoint.config
-        used = model.checkpoint.tasks.find(task)
-        return canonical_hash(
-            {
-                "schema": 1,
-                "weights": self.weights_id,
-                "tokenizer": tokenizer_id(model.checkpoint.folder),
-                "max_tokens": model.tokenizer.max_tokens,
-                "n_heads": config.n_heads,
-                "rope_base": config.rope_base,
-                "layer_norm_eps": config.layer_norm_eps,
-                "adapter": used.name,
-                "adapter_scale": model.checkpoint.adapter_scale(used),
-                "instruction": used.instruction if instruction else "",
-                "pooling": "mean",
-                "dimensions": check_dimensions(dimensions, self.dimension),
-                "normalize": normalize,
-                "legacy": legacy,
-                "late": late,
-            }
+        return embedding_fingerprint(
+            self._model,
+            task=task,
+            dimensions=check_dimensions(dimensions, self.dimension),
+            normalize=normalize,
+            instruction=instruction,
+            late=late,
+            legacy=legacy,
         )
 
     # Embedding
@@ -313,15 +311,13 @@ class Engine:
         tasks = model.checkpoint.tasks.for_texts(task, len(checked))
         size = check_dimensions(dimensions, self.dimension)
         check_overflow(on_overflow)
+        check_normalization(normalize=normalize, legacy=legacy)
         if not instruction:
             tasks = [used.without_instruction() for used in tasks]
-        prepared = prepare_texts(
-            model.tokenizer.tokenize(checked, [used.instruction for used in tasks]),
-            tasks,
-            [on_overflow or default_overflow(used) for used in tasks],
-            model.tokenizer.max_tokens,
-        )
-        pooled = self._run(model, prepared, progress)
+        overflows = [on_overflow or default_overflow(used) for used in tasks]
+        tokenized = model.tokenizer.tokenize(checked, [used.instruction for used in tasks])
+        prepared = prepare_texts(tokenized, tasks, overflows, model.tokenizer.max_tokens)
+        pooled = pooled_vectors(model, prepared, self._batch_tokens, progress)
         return Embeddings(
             vectors=to_vectors(pooled, size, normalize=normalize, legacy=legacy),
             token_counts=prepared.token_counts,
@@ -373,26 +369,28 @@ class Engine:
                 "output_value": (output_value, "sentence_embedding"),
                 "convert_to_numpy": (convert_to_numpy, True),
                 "convert_to_tensor": (convert_to_tensor, False),
-                "device": (device or self.device, self.device),
+                "device": (self.device if _is_of(device, self.device) else device, self.device),
             }
         )
         model = self._model
-        limit = model.tokenizer.max_tokens if max_length is None else max_length
-        if limit < 2:  # noqa: PLR2004 - the two special tokens
-            msg = f"max_length is {max_length}; <s> and </s> alone take 2 tokens"
-            raise InvalidOptionError(msg)
+        limit = check_max_length(max_length, model.tokenizer.max_tokens)
+        check_normalization(normalize=normalize_embeddings, legacy=False)
         checked = check_texts([texts] if isinstance(texts, str) else texts)
         used = model.checkpoint.tasks.find(task or None)
         default_dim = model.checkpoint.config.truncate_dim
-        size = check_dimensions(truncate_dim or default_dim, self.dimension)
-        tokenized = model.tokenizer.tokenize(checked, [used.instruction] * len(checked))
+        size = check_dimensions(
+            default_dim if truncate_dim is None else truncate_dim, self.dimension
+        )
+        tasks = [used] * len(checked)
         cut_all: list[OnOverflow] = ["truncate"] * len(checked)
-        prepared = prepare_texts(tokenized, [used] * len(checked), cut_all, limit)
+        tokenized = model.tokenizer.tokenize(checked, [used.instruction] * len(checked))
+        prepared = prepare_texts(tokenized, tasks, cut_all, limit)
         if prepared.truncated.any():
             cut = np.flatnonzero(prepared.truncated)
             msg = f"{len(cut)} of {len(checked)} texts were cut to {limit} tokens; first: {cut[0]}"
             warnings.warn(msg, TruncationWarning, stacklevel=2)
-        vectors = to_vectors(self._run(model, prepared), size, normalize=normalize_embeddings)
+        pooled = pooled_vectors(model, prepared, self._batch_tokens)
+        vectors = to_vectors(pooled, size, normalize=normalize_embeddings)
         return vectors[0] if isinstance(texts, str) else vectors
 
     # Lifetime
@@ -424,22 +422,7 @@ class Engine:
             raise EngineClosedError(msg)
         return model
 
-    def _run(
-        self,
-        model: LoadedModel,
-        prepared: PreparedTexts,
-        progress: Callable[[int], None] | None = None,
-    ) -> torch.Tensor:
-        """Pooled vectors of prepared texts, float32 (N, D)."""
-        means = RowMeans(len(prepared.windows), model.checkpoint.config.width)
-        waiting = prepared.windows.copy()
-        finished = 0
-        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
-            for group in split_by_tokens(prepared.sequences, self._batch_tokens):
-                means.add(model.encoder(pack(group, model.device)), group)
-                for sequence in group:
-                    waiting[sequence.row] -= 1
-                    finished += not waiting[sequence.row]
-                if progress is not None:
-                    progress(finished)
-            return means.means()
+
+def _is_of(device: str | None, own: str) -> bool:
+    """Whether a device names the engine's own: `cuda` is `cuda:0`."""
+    return device is None or str(device) in (own, own.partition(":")[0])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from jina_local.checkpoint import Checkpoint
+    from jina_local.loading import LoadedModel
+    from jina_local.stored import FileStamp
 
-__all__ = ["canonical_hash", "tokenizer_id", "weights_id"]
+__all__ = ["canonical_hash", "embedding_fingerprint", "tokenizer_id", "weights_id"]
 
 _SCHEME = "jina-local weights 1"
 _ROWS_AT_ONCE = 16384
@@ -33,14 +36,61 @@ _SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def canonical_hash(content: Mapping[str, Any]) -> str:
-    """SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8, no NaN.
+
+    Raises:
+        TypeError: If something in it is not a JSON value.
+        ValueError: If it holds NaN, infinity or a lone surrogate.
+    """
+    text = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tokenizer_id(folder: Path) -> str:
-    """Hash of tokenizer.json without the truncation and padding that may be baked into it."""
-    content = read_json(folder / "tokenizer.json")
+def embedding_fingerprint(
+    model: LoadedModel,
+    *,
+    task: str | None,
+    dimensions: int,
+    normalize: bool,
+    instruction: bool,
+    late: Mapping[str, Any] | None,
+    legacy: bool,
+) -> str:
+    """The identity of a way of embedding; see `Engine.fingerprint` for the arguments."""
+    config = model.checkpoint.config
+    used = model.checkpoint.tasks.find(task)
+    return canonical_hash(
+        {
+            "schema": 1,
+            "weights": weights_id(model.checkpoint),
+            "tokenizer": tokenizer_id(model.tokenizer.stamp),
+            "max_tokens": model.tokenizer.max_tokens,
+            "n_heads": config.n_heads,
+            "rope_base": config.rope_base,
+            "layer_norm_eps": config.layer_norm_eps,
+            "adapter": used.name,
+            "adapter_scale": model.checkpoint.adapter_scale(used),
+            "instruction": used.instruction if instruction else "",
+            "pooling": "mean",
+            "dimensions": dimensions,
+            "normalize": normalize,
+            "legacy": legacy,
+            "late": late,
+        }
+    )
+
+
+@lru_cache(maxsize=16)  # the published file takes a second
+def tokenizer_id(stamp: FileStamp) -> str:
+    """Hash of tokenizer.json without the truncation and padding that may be baked into it.
+
+    Raises:
+        CheckpointError: If the file changed since it was loaded.
+    """
+    stamp.refuse_change()
+    content = read_json(stamp.path)
     return canonical_hash({k: v for k, v in content.items() if k not in ("truncation", "padding")})
 
 
@@ -49,7 +99,12 @@ def weights_id(checkpoint: Checkpoint) -> str:
 
     Files of either layout and any float dtype have the same id if they hold the same values. The
     result is kept in the user's cache, under the files' paths, sizes and modification times.
+
+    Raises:
+        CheckpointError: If a file changed since the checkpoint was opened.
     """
+    for stamp in checkpoint.files:
+        stamp.refuse_change()
     kept = _cache_file(checkpoint)
     known = kept.read_bytes() if kept is not None and kept.is_file() else b""
     if _SHA256.fullmatch(known):
@@ -77,8 +132,7 @@ def _canonical_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tens
 
 
 def _cache_file(checkpoint: Checkpoint) -> Path | None:
-    stats = [(path.resolve(), path.stat()) for path in checkpoint.files]
-    key = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    key = [[str(stamp.path), stamp.size, stamp.mtime_ns] for stamp in checkpoint.files]
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a home

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
 from jina_local.errors import DimensionsError, InvalidOptionError, InvalidTextsError
 
-__all__ = ["check_dimensions", "check_supported", "check_texts"]
+__all__ = [
+    "check_dimensions",
+    "check_max_length",
+    "check_normalization",
+    "check_supported",
+    "check_texts",
+]
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -18,7 +24,7 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     Raises:
         InvalidTextsError: If it is one string, no sequence, or holds something else.
     """
-    if isinstance(texts, str | bytes | Mapping):
+    if isinstance(texts, str | bytes | Mapping | Set):
         msg = f"texts is a {type(texts).__name__}; give a list of strings, even for one text"
         raise InvalidTextsError(msg)
     try:
@@ -49,6 +55,35 @@ def check_dimensions(dimensions: int | None, width: int) -> int:
         msg = f"dimensions is {dimensions!r}; give an integer in 1…{width}, or None for {width}"
         raise DimensionsError(msg)
     return size
+
+
+def check_max_length(max_length: int | None, limit: int) -> int:
+    """The most tokens per text: the model's limit if `None`.
+
+    Raises:
+        InvalidOptionError: If it is not an integer with room for `<s>`, `</s>` and a token.
+    """
+    if max_length is None:
+        return limit
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3:  # noqa: PLR2004
+        msg = f"max_length is {max_length!r}; give an integer of at least 3: <s>, a token, </s>"
+        raise InvalidOptionError(msg)
+    return max_length
+
+
+def check_normalization(*, normalize: bool, legacy: bool) -> None:
+    """Refuse what is not a bool, and `legacy` without normalizing, which means nothing.
+
+    Raises:
+        InvalidOptionError: If an option is not as it must be.
+    """
+    for name, value in (("normalize", normalize), ("legacy", legacy)):
+        if not isinstance(value, bool):
+            msg = f"{name} is {value!r}; give True or False"
+            raise InvalidOptionError(msg)
+    if legacy and not normalize:
+        msg = "legacy=True is an order of cutting and normalizing; it needs normalize=True"
+        raise InvalidOptionError(msg)
 
 
 def check_supported(options: Mapping[str, tuple[object, object]]) -> None:

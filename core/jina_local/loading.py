@@ -46,13 +46,7 @@ def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype)
     """Check a checkpoint and read its weights to the device."""
     checkpoint = open_checkpoint(source.folder)
     tokenizer = read_tokenizer(source.folder)
-    n_tokens, n_rows = tokenizer.tokenizer.get_vocab_size(), checkpoint.config.vocab_size
-    if n_tokens > n_rows:
-        msg = (
-            f"{source.folder}/tokenizer.json has {n_tokens} tokens, but the word table has "
-            f"{n_rows} rows: it is the tokenizer of another model"
-        )
-        raise CheckpointError(msg)
+    _refuse_foreign_tokenizer(tokenizer, checkpoint)
     if source.is_demo:
         _logger.warning(
             "loading the demo model of jina-local: small, English only, for trying things out. "
@@ -60,3 +54,25 @@ def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype)
         )
     encoder = load_encoder(checkpoint, device, dtype)
     return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype)
+
+
+def _refuse_foreign_tokenizer(tokenizer: TextTokenizer, checkpoint: Checkpoint) -> None:
+    config, path = checkpoint.config, checkpoint.folder / "tokenizer.json"
+    largest = max(tokenizer.tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        msg = (
+            f"{path} has ids up to {largest}, but the word table has {config.vocab_size} rows: "
+            "it is the tokenizer of another model"
+        )
+        raise CheckpointError(msg)
+    ids = tokenizer.tokenizer.encode("").ids
+    for name, wanted, found in (
+        ("bos_token_id", config.bos_token_id, ids[0]),
+        ("eos_token_id", config.eos_token_id, ids[-1]),
+    ):
+        if wanted is not None and wanted != found:
+            msg = (
+                f"{path} puts token {found} where config.json has {name} {wanted}: "
+                "it is the tokenizer of another model"
+            )
+            raise CheckpointError(msg)

@@ -65,8 +65,14 @@ def prepare_texts(
     truncated = np.zeros(len(texts), dtype=bool)
     windows = np.empty(len(texts), dtype=np.int64)
     for row, (text, task, overflow) in enumerate(zip(texts, tasks, overflows, strict=True)):
+        capacity = max_tokens - text.n_prefix - text.n_suffix
+        if len(text) > max_tokens and capacity < 1:
+            msg = (
+                f"text {row}: {text.n_prefix + text.n_suffix} tokens of instruction and specials "
+                f"leave no room for the text in {max_tokens}; use a larger limit"
+            )
+            raise TextTooLongError(msg)
         used = text.truncated(max_tokens) if overflow == "truncate" else text
-        capacity = max_tokens - used.n_prefix - used.n_suffix
         plan = plan_windows(used.n_body, capacity, margin_for(capacity))
         sequences += whole_text_sequences(used, plan, adapter=task.adapter, row=row)
         token_counts[row] = len(used)

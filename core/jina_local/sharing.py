@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.engine import Engine
 from jina_local.loading import LoadedModel, load_model
-from jina_local.source import resolve_source, source_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from jina_local.source import resolve_source
 
 __all__ = ["shared_engine"]
 
-_Key = tuple[str, str, str]
+_Key = tuple[Path, str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -37,29 +33,22 @@ class _Registry:
     """Reference-counted models by key."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a collected holder may release while another acquires
+        self._lock = threading.RLock()  # collecting garbage may release while this thread acquires
         self._entries: dict[_Key, _Entry] = {}
 
-    def acquire(self, key: _Key, load: Callable[[], LoadedModel]) -> LoadedModel:
-        """The model of a key, loaded by the first who asks while the others wait."""
+    def acquire(self, key: _Key) -> _Entry:
+        """The entry of a key, with one holder more."""
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
+            entry = self._entries.get(key) or _Entry()
             entry.holders += 1
-        try:
-            with entry.lock:
-                if entry.model is None:
-                    entry.model = load()
-                return entry.model
-        except BaseException:
-            self.release(key)
-            raise
+            self._entries[key] = entry
+            return entry
 
-    def release(self, key: _Key) -> None:
+    def release(self, key: _Key, entry: _Entry) -> None:
         """One holder less; the last one takes the model along."""
         with self._lock:
-            entry = self._entries[key]
             entry.holders -= 1
-            if not entry.holders:
+            if not entry.holders and self._entries.get(key) is entry:
                 del self._entries[key]
 
 
@@ -78,23 +67,27 @@ def shared_engine(
 ) -> Engine:
     """An engine over weights that are shared with every other holder in the process.
 
-    Weights are shared between calls with the same source, revision, device and dtype. Each call
-    returns an engine of its own; closing it (or losing it) lets go of one share. Arguments are
-    those of `Engine.load`.
+    Weights are shared between calls that find the same folder or snapshot for the same device and
+    dtype; the first one loads while the others wait. Each call returns an engine of its own, and
+    closing it (or losing it) lets go of one share. The arguments are those of `Engine.load`.
     """
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
-    key = (source_key(source, revision), str(place), str(precision))
-
-    def load() -> LoadedModel:
-        found = resolve_source(
-            source,
-            revision=revision,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-            token=token,
-        )
-        return load_model(found, device=place, dtype=precision)
-
-    model = _registry.acquire(key, load)
-    return Engine(model, on_close=lambda: _registry.release(key))
+    found = resolve_source(
+        source,
+        revision=revision,
+        local_files_only=local_files_only,
+        cache_dir=cache_dir,
+        token=token,
+    )
+    key = (found.folder, str(place), str(precision))
+    entry = _registry.acquire(key)
+    try:
+        with entry.lock:
+            if entry.model is None:
+                entry.model = load_model(found, device=place, dtype=precision)
+            model = entry.model
+    except BaseException:
+        _registry.release(key, entry)
+        raise
+    return Engine(model, on_close=lambda: _registry.release(key, entry))

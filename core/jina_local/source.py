@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from jina_local.errors import (
     ModelNotFoundError,
 )
 
-__all__ = ["DEMO", "ModelSource", "resolve_source", "source_key"]
+__all__ = ["DEMO", "ModelSource", "resolve_source"]
 
 DEMO = "demo"
 
@@ -41,7 +42,7 @@ class ModelSource:
     """A checkpoint on disk.
 
     Attributes:
-        name: What the user asked for.
+        name: A folder in full, a hub id, or `demo`.
         folder: Where its files are.
         revision: The hub's revision that was asked for; `None` otherwise.
     """
@@ -85,7 +86,7 @@ def resolve_source(
     folder = _local_folder(name)
     if folder is not None:
         _refuse_revision(name, revision)
-        return ModelSource(name=name, folder=folder)
+        return ModelSource(name=str(folder), folder=folder)
     if isinstance(source, Path) or not _REPO_ID.fullmatch(name):
         msg = (
             f"no model at {name!r}: give a folder that exists, a hub id such as "
@@ -94,13 +95,6 @@ def resolve_source(
         raise ModelNotFoundError(msg)
     download = _download(name, revision, local_files_only, cache_dir, token)
     return ModelSource(name=name, folder=download, revision=revision)
-
-
-def source_key(source: str | Path, revision: str | None = None) -> str:
-    """What tells two sources apart, without looking at the network."""
-    name = _name(source)
-    folder = None if name == DEMO else _local_folder(name)
-    return f"{folder or name}@{revision}"
 
 
 def _name(source: str | Path) -> str:
@@ -175,5 +169,7 @@ def _download(
         msg = f"{repo_id!r} is neither a local folder nor a valid hub id"
         raise ModelNotFoundError(msg) from error
     except Exception as error:  # other answers, errors of the HTTP library, a login page
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.ENOSPC, errno.EROFS):
+            raise  # this machine's disk, not the hub
         msg = f"the hub failed for {where}: {error}"
         raise HubError(msg) from error

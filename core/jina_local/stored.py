@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "FileStamp",
     "StoredTensor",
     "by_canonical_name",
     "check_tensors",
@@ -28,12 +29,48 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What a file looked like at one moment; it changes whenever the file is written.
+
+    Attributes:
+        path: Where it is.
+        size: Its bytes.
+        mtime_ns: When it was last written.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileStamp:
+        """The file as it is now."""
+        stat = path.stat()
+        return cls(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+    def refuse_change(self) -> None:
+        """Hold the file against the stamp.
+
+        Raises:
+            CheckpointError: If it was written or removed since.
+        """
+        try:
+            is_same = FileStamp.of(self.path) == self
+        except OSError:
+            is_same = False
+        if not is_same:
+            msg = f"{self.path} changed on disk since it was loaded: load the model again"
+            raise CheckpointError(msg)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """A tensor in a file, not read yet."""
 
     path: Path
     key: str
     shape: tuple[int, ...]
+    dtype: str
 
     def read(self, device: str = "cpu") -> torch.Tensor:
         """The tensor, in memory of its own on the device.
@@ -67,7 +104,7 @@ def model_files(folder: Path) -> list[Path]:
     if missing:
         pickles = [path.name for path in sorted(folder.glob("*.bin"))]
         hint = f"; {pickles} are pickles, which are never loaded" if pickles else ""
-        msg = f"{folder} has no weights: {missing} not found{hint}"
+        msg = f"{folder} has no weights: {missing} not found{hint}; download the whole checkpoint"
         raise ModelNotFoundError(msg)
     return files
 
@@ -81,8 +118,9 @@ def stored_tensors(path: Path) -> list[StoredTensor]:
     try:
         with safe_open(path, framework="pt") as file:
             return [
-                StoredTensor(path, key, tuple(file.get_slice(key).get_shape()))
+                StoredTensor(path, key, tuple(part.get_shape()), part.get_dtype())
                 for key in file.keys()  # noqa: SIM118 - safe_open is not a mapping
+                for part in [file.get_slice(key)]
             ]
     except (SafetensorError, OSError) as error:
         with path.open("rb") as content:
@@ -115,6 +153,7 @@ def by_canonical_name(stored: Iterable[StoredTensor], folder: Path) -> dict[str,
 
 
 _LISTED = 8
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 def check_tensors(
@@ -123,7 +162,7 @@ def check_tensors(
     """Hold what is stored against what must be there.
 
     Raises:
-        CheckpointError: Listing everything that is missing, unexpected or misshapen.
+        CheckpointError: Listing everything that is missing, unexpected, misshapen or no float.
     """
     problems = {
         "missing": [name for name in shapes if name not in tensors],
@@ -132,6 +171,11 @@ def check_tensors(
             f"{tensor.key} {tensor.shape} instead of {shapes[name]}"
             for name, tensor in tensors.items()
             if name in shapes and tensor.shape != shapes[name]
+        ],
+        "not floating point": [
+            f"{tensor.key} in {tensor.dtype}, which quantized files use"
+            for tensor in tensors.values()
+            if tensor.dtype not in _FLOATS
         ],
     }
     if not any(problems.values()):

@@ -91,10 +91,6 @@ class TaskTable:
         )
         raise UnknownTaskError(msg)
 
-    def for_role(self, role: Role) -> Task:
-        """The task that embeds queries or documents."""
-        return self.find(ROLE_TASKS[role])
-
     def for_texts(self, task: str | Sequence[str | None] | None, n_texts: int) -> list[Task]:
         """One task per text, from one name for all or from one name each.
 

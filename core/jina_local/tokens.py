@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from jina_local.config import read_json
 from jina_local.errors import CheckpointError, InvalidTextsError, ModelNotFoundError
+from jina_local.stored import FileStamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = ["TextTokenizer", "TokenizedText", "read_tokenizer"]
 
 _TEXTS_PER_CALL = 1024  # the tokenizer's own results are heavy; turned into arrays in slices
 _FALLBACK_LIMIT = 8192  # what the reference assumes where the tokenizer says nothing
+_SMALLEST_LIMIT = 3  # <s>, one token, </s>
 _ABSURD_LIMIT = 10**9  # transformers writes 1e30 for "not known"
 
 
@@ -73,12 +75,14 @@ class TextTokenizer:
     Attributes:
         tokenizer: The tokenizer itself, without truncation and padding.
         max_tokens: The most tokens that the model takes, specials and instruction included.
+        stamp: Its file, as it was when it was read.
         n_leading: Special tokens that it puts before every text.
         n_trailing: Special tokens that it puts after every text.
     """
 
     tokenizer: Tokenizer
     max_tokens: int
+    stamp: FileStamp
     n_leading: int
     n_trailing: int
 
@@ -97,7 +101,7 @@ class TextTokenizer:
             part = slice(start, start + _TEXTS_PER_CALL)
             prefixes = instructions[part]
             joined = [prefix + text for prefix, text in zip(prefixes, texts[part], strict=True)]
-            _refuse_lone_surrogates(joined, first=start)
+            _refuse_lone_surrogates(texts[part], first=start)
             encodings = self.tokenizer.encode_batch(joined)
             tokenized += map(self._tokenized_text, encodings, prefixes)
         return tokenized
@@ -124,6 +128,7 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
     if not path.is_file():
         msg = f"{folder} has no tokenizer.json: download the checkpoint again, with its tokenizer"
         raise ModelNotFoundError(msg)
+    stamp = FileStamp.of(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the runtime raises plain Exception
@@ -137,15 +142,18 @@ def read_tokenizer(folder: Path) -> TextTokenizer:
     if not n_leading or not n_trailing:
         msg = f"{path} does not put <s> before and </s> after a text, as the model was trained with"
         raise CheckpointError(msg)
-    return TextTokenizer(tokenizer, _max_tokens(folder), n_leading, n_trailing)
+    return TextTokenizer(tokenizer, _max_tokens(folder), stamp, n_leading, n_trailing)
 
 
 def _max_tokens(folder: Path) -> int:
     path = folder / "tokenizer_config.json"
     limit = read_json(path).get("model_max_length") if path.is_file() else None
-    if limit is None or limit > _ABSURD_LIMIT:
+    if limit is None:
         return _FALLBACK_LIMIT
-    return int(limit)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < _SMALLEST_LIMIT:
+        msg = f"{path}: model_max_length is {limit!r}, not a number of tokens"
+        raise CheckpointError(msg)
+    return _FALLBACK_LIMIT if limit > _ABSURD_LIMIT else int(limit)
 
 
 def _refuse_lone_surrogates(texts: Sequence[str], first: int) -> None:

@@ -46,28 +46,37 @@ def to_vectors(
         float32 (N, d).
 
     Raises:
-        NonFiniteVectorError: If a row holds NaN or infinity.
+        NonFiniteVectorError: If a row holds NaN or infinity, or has no direction.
     """
-    finite = torch.isfinite(pooled).all(dim=1)
-    if not finite.all():
-        rows = torch.nonzero(~finite).flatten().tolist()
-        msg = (
-            f"the model gave NaN or infinity for row {rows[0]}"
-            + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")
-            + ": check the weights with another dtype; float16 overflows where bfloat16 does not"
-        )
-        raise NonFiniteVectorError(msg)
+    _refuse_rows(~torch.isfinite(pooled).all(dim=1), "NaN or infinity")
     if legacy and normalize:
         cut = F.normalize(pooled, dim=1)[:, :dimensions]
     elif normalize:
         cut = F.normalize(pooled[:, :dimensions], dim=1)
     else:
         cut = pooled[:, :dimensions]
+    if normalize and not legacy:
+        _refuse_rows(cut.norm(dim=1) < _NEARLY_ONE, "a vector without direction")
     return cut.numpy(force=True).copy()
+
+
+_NEARLY_ONE = 0.99
+
+
+def _refuse_rows(bad: torch.Tensor, what: str) -> None:
+    if bad.any():
+        rows = torch.nonzero(bad).flatten().tolist()
+        msg = (
+            f"the model gave {what} for row {rows[0]}"
+            + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")
+            + ": check the weights with another dtype; float16 overflows where bfloat16 does not"
+        )
+        raise NonFiniteVectorError(msg)
 
 
 def to_base64(vectors: np.ndarray) -> list[str]:
     """Each vector as base64 of little-endian float32, as the hosted API sends it."""
+    _check_matrix(vectors)
     return [base64.b64encode(row.tobytes()).decode() for row in np.asarray(vectors, dtype="<f4")]
 
 
@@ -89,6 +98,7 @@ def to_ubinary(vectors: np.ndarray) -> np.ndarray:
     Raises:
         InvalidOptionError: If d is not divisible by 8.
     """
+    _check_matrix(vectors)
     if vectors.shape[1] % 8:
         msg = f"binary encodings pack 8 dimensions into a byte; {vectors.shape[1]} is no multiple"
         raise InvalidOptionError(msg)
@@ -102,6 +112,10 @@ def to_binary(vectors: np.ndarray) -> np.ndarray:
 
 def int8_ranges(vectors: np.ndarray) -> np.ndarray:
     """Smallest and largest value of each dimension over a sample: float32 (2, d)."""
+    _check_matrix(vectors)
+    if not len(vectors):
+        msg = "ranges need at least one vector"
+        raise InvalidOptionError(msg)
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)]).astype(np.float32)
 
 
@@ -120,6 +134,7 @@ def to_int8(vectors: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     Raises:
         InvalidOptionError: If the ranges are not (2, d), or a dimension's range is empty.
     """
+    _check_matrix(vectors)
     if ranges.shape != (2, vectors.shape[1]):
         msg = f"ranges has shape {ranges.shape}; vectors need (2, {vectors.shape[1]})"
         raise InvalidOptionError(msg)
@@ -130,3 +145,9 @@ def to_int8(vectors: np.ndarray, ranges: np.ndarray) -> np.ndarray:
         raise InvalidOptionError(msg)
     steps: np.ndarray = np.rint((vectors - low) / (high - low) * 255.0 - 128.0)
     return steps.clip(-128, 127).astype(np.int8)
+
+
+def _check_matrix(vectors: np.ndarray) -> None:
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():  # noqa: PLR2004 - (N, d)
+        msg = f"encodings are of finite vectors (N, d), not of an array of shape {vectors.shape}"
+        raise InvalidOptionError(msg)

@@ -1,19 +1,21 @@
 """A Qdrant collection whose every vector was made the same, recorded way.
 
 Documents can only be embedded as passages and queries only as queries. Point ids are computed from
-document id and chunk number, so that ingesting again replaces and never duplicates; a document's
-first chunk is written last and says that all of it is there.
+document id and chunk number, so that ingesting again replaces and never duplicates. A document's
+first chunk is its commit mark: it is made invalid before any other chunk changes, and written last.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from jina_local.errors import MissingExtraError
+from jina_local.errors import InvalidOptionError, MissingExtraError
 from jina_local.fingerprint import canonical_hash
 from jina_local_qdrant.errors import (
     CollectionNotFoundError,
@@ -132,7 +134,8 @@ class JinaQdrant:
         self._spec = spec or EmbeddingSpec()
         self._record = self._spec.record(engine)
         self._splitter = make_splitter(engine.tokenizer_json, self._spec.chunk_tokens)
-        self._exists = self._check_collection()
+        self._is_checked = False
+        self._check_collection()
 
     @property
     def fingerprint(self) -> str:
@@ -174,8 +177,12 @@ class JinaQdrant:
 
         Raises:
             CollectionNotFoundError: If nothing was ingested yet.
+            InvalidOptionError: If `limit` is below 1.
         """
         self._refuse_missing()
+        if limit < 1:
+            msg = f"limit is {limit}; ask for at least one hit"
+            raise InvalidOptionError(msg)
         embeddings = self._engine.embed_queries(queries, dimensions=self._spec.dimensions)
         requests = [
             models.QueryRequest(query=vector.tolist(), limit=limit, with_payload=True)
@@ -189,20 +196,23 @@ class JinaQdrant:
     # Opening
 
     def _check_collection(self) -> bool:
+        """Whether the collection exists; if so, its vectors are made as ours are."""
         if not self._client.collection_exists(self._collection):
-            return False
-        metadata = self._client.get_collection(self._collection).config.metadata or {}
-        if METADATA_KEY not in metadata:
-            msg = (
-                f"collection {self._collection!r} was not made by this helper and does not say how "
-                "its vectors were made: choose another name, or delete it first"
-            )
-            raise UnmanagedCollectionError(msg)
-        refuse_differences(self._collection, metadata[METADATA_KEY], self._record)
-        return True
+            self._is_checked = False
+        elif not self._is_checked:
+            metadata = self._client.get_collection(self._collection).config.metadata or {}
+            if METADATA_KEY not in metadata:
+                msg = (
+                    f"collection {self._collection!r} was not made by this helper and does not say "
+                    "how its vectors were made: choose another name, or delete it first"
+                )
+                raise UnmanagedCollectionError(msg)
+            refuse_differences(self._collection, metadata[METADATA_KEY], self._record)
+            self._is_checked = True
+        return self._is_checked
 
     def _create_collection(self) -> None:
-        if self._exists:
+        if self._check_collection():
             return
         size = int(self._record["dimensions"])
         self._client.create_collection(
@@ -210,10 +220,15 @@ class JinaQdrant:
             vectors_config=models.VectorParams(size=size, distance=models.Distance.COSINE),
             metadata={METADATA_KEY: self._record},
         )
-        self._exists = True
+        with warnings.catch_warnings():  # local Qdrant warns that it needs no index
+            warnings.simplefilter("ignore", UserWarning)
+            self._client.create_payload_index(
+                self._collection, "doc_id", models.PayloadSchemaType.KEYWORD
+            )
+        self._is_checked = True
 
     def _refuse_missing(self) -> None:
-        if not self._exists:
+        if not self._check_collection():
             msg = f"there is no collection {self._collection!r} yet: ingest documents first"
             raise CollectionNotFoundError(msg)
 
@@ -224,7 +239,7 @@ class JinaQdrant:
         changed = [
             (document, doc_hash)
             for document in batch
-            if (doc_hash := _hash(document)) != stored.get(document["id"], {}).get("doc_hash")
+            if (doc_hash := _hash(document)) != stored.get(document["id"])
         ]
         chunks = [chunk for item in changed for chunk in self._chunks(*item)]
         texts = [chunk.payload["text"] for chunk in chunks]
@@ -233,11 +248,7 @@ class JinaQdrant:
             models.PointStruct(id=chunk.point_id, vector=vector.tolist(), payload=chunk.payload)
             for chunk, vector in zip(chunks, embeddings.vectors, strict=True)
         ]
-        surplus = _surplus_ids(chunks, stored)
-        self._upsert([p for p, chunk in zip(points, chunks, strict=True) if chunk.index])
-        if surplus:
-            self._client.delete(self._collection, models.PointIdsList(points=surplus), wait=True)
-        self._upsert([p for p, chunk in zip(points, chunks, strict=True) if not chunk.index])
+        self._write(points, chunks, [document["id"] for document, _ in changed])
         return IngestReport(
             documents=so_far.documents + len(batch),
             embedded=so_far.embedded + len(changed),
@@ -246,13 +257,50 @@ class JinaQdrant:
             tokens=so_far.tokens + int(embeddings.token_counts.sum()),
         )
 
-    def _stored_heads(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Payloads of the first chunks that are there: document id → payload."""
+    def _write(
+        self,
+        points: Sequence[models.PointStruct],
+        chunks: Sequence[_Chunk],
+        doc_ids: Sequence[str],
+    ) -> None:
+        """Replace the chunks of documents so that the next run sees a crash at any moment."""
+        if not doc_ids:
+            return
+        old = self._stored_chunks(doc_ids)
+        old_heads = _point_ids(old & {chunk.point_id for chunk in chunks if not chunk.index})
+        surplus = _point_ids(old - {chunk.point_id for chunk in chunks})
+        if old_heads.points:
+            self._client.set_payload(
+                self._collection, {"doc_hash": None}, points=old_heads, wait=True
+            )
+        self._upsert([p for p, chunk in zip(points, chunks, strict=True) if chunk.index])
+        if surplus.points:
+            self._client.delete(self._collection, surplus, wait=True)
+        self._upsert([p for p, chunk in zip(points, chunks, strict=True) if not chunk.index])
+
+    def _stored_heads(self, doc_ids: Sequence[str]) -> dict[str, str | None]:
+        """Document id → the hash of what is there completely."""
         ids = [point_id(doc_id, 0) for doc_id in doc_ids]
-        wanted = ["doc_id", "doc_hash", "n_chunks"]
-        records = self._client.retrieve(self._collection, ids, with_payload=wanted)
+        records = self._client.retrieve(self._collection, ids, with_payload=["doc_id", "doc_hash"])
         payloads = [record.payload or {} for record in records]
-        return {payload["doc_id"]: payload for payload in payloads}
+        return {payload["doc_id"]: payload.get("doc_hash") for payload in payloads}
+
+    def _stored_chunks(self, doc_ids: Sequence[str]) -> set[str]:
+        """Ids of all points of these documents, whatever an interrupted run left behind."""
+        condition = models.FieldCondition(key="doc_id", match=models.MatchAny(any=list(doc_ids)))
+        found: set[str] = set()
+        offset = None
+        while True:
+            records, offset = self._client.scroll(
+                self._collection,
+                scroll_filter=models.Filter(must=[condition]),
+                limit=_POINTS_AT_ONCE,
+                offset=offset,
+                with_payload=False,
+            )
+            found |= {str(record.id) for record in records}
+            if offset is None:
+                return found
 
     def _chunks(self, document: Document, doc_hash: str) -> Iterator[_Chunk]:
         text = document["text"]
@@ -277,44 +325,54 @@ class JinaQdrant:
             self._client.upsert(self._collection, part, wait=True)
 
 
+_FIELDS = ("id", "text", "metadata")
+
+
 def _checked(documents: Iterable[Document]) -> Iterator[Document]:
+    if isinstance(documents, str | Mapping):
+        msg = f"documents is a {type(documents).__name__}; give a list of documents, even for one"
+        raise InvalidDocumentError(msg)
     seen: set[str] = set()
     for number, document in enumerate(documents):
-        doc_id, text = document.get("id"), document.get("text")
-        if not isinstance(doc_id, str) or not doc_id:
-            msg = f"document {number} has id {doc_id!r}; an id is a non-empty string"
-            raise InvalidDocumentError(msg)
-        if not isinstance(text, str):
-            msg = f"document {doc_id!r} has a text of type {type(text).__name__}, not a string"
-            raise InvalidDocumentError(msg)
-        if doc_id in seen:
-            msg = f"document id {doc_id!r} comes twice; the second would replace the first"
+        _check_document(document, number)
+        if document["id"] in seen:
+            msg = f"document id {document['id']!r} comes twice; the second would replace the first"
             raise DuplicateIdError(msg)
-        seen.add(doc_id)
+        seen.add(document["id"])
         yield document
 
 
+def _check_document(document: Document, number: int) -> None:
+    if not isinstance(document, Mapping):
+        msg = f"document {number} is a {type(document).__name__}; give a dict with id and text"
+        raise InvalidDocumentError(msg)
+    if unknown := sorted(set(document) - set(_FIELDS)):
+        msg = f"document {number} has unknown fields {unknown}; put them into metadata"
+        raise InvalidDocumentError(msg)
+    doc_id, text = document.get("id"), document.get("text")
+    metadata = document.get("metadata", {})
+    if not isinstance(doc_id, str) or not doc_id:
+        msg = f"document {number} has id {doc_id!r}; an id is a non-empty string"
+        raise InvalidDocumentError(msg)
+    if not isinstance(text, str):
+        msg = f"document {doc_id!r} has a text of type {type(text).__name__}, not a string"
+        raise InvalidDocumentError(msg)
+    if not isinstance(metadata, dict):
+        msg = f"document {doc_id!r} has metadata of type {type(metadata).__name__}, not a dict"
+        raise InvalidDocumentError(msg)
+
+
 def _hash(document: Document) -> str:
-    content = {"text": document["text"], "meta": document.get("metadata", {})}
+    content = {key: document.get(key) for key in _FIELDS}
     try:
         return canonical_hash(content)
-    except TypeError as error:
-        msg = f"document {document['id']!r} has metadata that is not JSON: {error}"
+    except (TypeError, ValueError) as error:
+        msg = f"document {document['id']!r} is not JSON, of which all text must be UTF-8: {error}"
         raise InvalidDocumentError(msg) from error
 
 
-def _surplus_ids(
-    chunks: Sequence[_Chunk], stored: dict[str, dict[str, Any]]
-) -> list[models.ExtendedPointId]:
-    """Points of chunks that a shorter version of a document no longer has."""
-    return [
-        point_id(chunk.doc_id, index)
-        for chunk in chunks
-        if not chunk.index
-        for index in range(
-            chunk.payload["n_chunks"], stored.get(chunk.doc_id, {}).get("n_chunks", 0)
-        )
-    ]
+def _point_ids(ids: set[str]) -> models.PointIdsList:
+    return models.PointIdsList(points=[*sorted(ids)])
 
 
 def _hit(point: models.ScoredPoint) -> Hit:

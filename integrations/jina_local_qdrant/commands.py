@@ -78,6 +78,7 @@ def index(
     documents = list(read_documents(paths))
     spec = EmbeddingSpec(dimensions=dimensions, chunk_tokens=chunk_tokens)
     with Engine.load(model, device=device, dtype=dtype) as engine:
+        spec.check(engine)  # before a folder is made
         helper = JinaQdrant(open_client(to), collection, engine, spec)
         report, seconds = _ingest(helper, documents)
     if as_json:
@@ -111,7 +112,9 @@ def search(
     client = open_client(location, create=False)
     record = recorded(client, collection)
     spec = EmbeddingSpec(dimensions=record["dimensions"], chunk_tokens=record["chunk_tokens"])
-    with Engine.load(model or record["model"], device=device, dtype=dtype) as engine:
+    revision = None if model else record.get("revision")
+    source = model or record["model"]
+    with Engine.load(source, revision=revision, device=device, dtype=dtype) as engine:
         hits = JinaQdrant(client, collection, engine, spec).search(query, limit=limit)
     if as_json:
         sys.stdout.write(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False) + "\n")

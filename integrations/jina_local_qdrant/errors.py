@@ -6,7 +6,9 @@ JinaLocalError
 ├── CollectionNotFoundError (LookupError)   there is nothing to search yet
 ├── InvalidDocumentError (ValueError)       a document without id or text
 │   └── DuplicateIdError                    two documents with one id
+├── IndexInUseError (RuntimeError)          another process has the folder open
 ├── PathNotFoundError (FileNotFoundError)   no such file or folder to read
+├── ServerUnreachableError (ConnectionError) no server answers at this URL
 └── UnreadableFileError (ValueError)        a file without a text that can be read
 """
 
@@ -18,8 +20,10 @@ __all__ = [
     "CollectionNotFoundError",
     "DuplicateIdError",
     "FingerprintMismatchError",
+    "IndexInUseError",
     "InvalidDocumentError",
     "PathNotFoundError",
+    "ServerUnreachableError",
     "UnmanagedCollectionError",
     "UnreadableFileError",
 ]
@@ -51,3 +55,11 @@ class PathNotFoundError(JinaLocalError, FileNotFoundError):
 
 class UnreadableFileError(JinaLocalError, ValueError):
     """The file is there, but has no text that can be read."""
+
+
+class IndexInUseError(JinaLocalError, RuntimeError):
+    """The folder of an index is open in another process."""
+
+
+class ServerUnreachableError(JinaLocalError, ConnectionError):
+    """No Qdrant server answers at this URL."""

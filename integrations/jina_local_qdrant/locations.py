@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_local.errors import MissingExtraError
-from jina_local_qdrant.errors import CollectionNotFoundError, PathNotFoundError
+from jina_local_qdrant.errors import (
+    CollectionNotFoundError,
+    IndexInUseError,
+    PathNotFoundError,
+    ServerUnreachableError,
+)
 from jina_local_qdrant.spec import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ def open_client(location: str, *, create: bool = True) -> QdrantClient:
     Raises:
         MissingExtraError: If qdrant-client is not installed.
         PathNotFoundError: If there is no such folder, and none is to be made.
+        IndexInUseError: If another process has the folder open.
+        ServerUnreachableError: If no server answers.
     """
     try:
         from qdrant_client import QdrantClient
@@ -34,12 +41,27 @@ def open_client(location: str, *, create: bool = True) -> QdrantClient:
         msg = "this needs qdrant-client: pip install 'jina-local[qdrant]'"
         raise MissingExtraError(msg) from error
     if location.startswith(("http://", "https://")):
-        return QdrantClient(url=location, timeout=60)
+        return _reached(QdrantClient(url=location, timeout=60), location)
     folder = Path(location).expanduser()
     if not create and not folder.is_dir():
         msg = f"no index at {location!r}: give its folder, or the URL of a Qdrant server"
         raise PathNotFoundError(msg)
-    return QdrantClient(path=str(folder))
+    try:
+        return QdrantClient(path=str(folder))
+    except RuntimeError as error:
+        msg = f"the index at {location!r} is open in another process: close it, or use a server"
+        raise IndexInUseError(msg) from error
+
+
+def _reached(client: QdrantClient, location: str) -> QdrantClient:
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    try:
+        client.get_collections()
+    except (ResponseHandlingException, UnexpectedResponse) as error:
+        msg = f"no Qdrant server answers at {location!r}: {error}"
+        raise ServerUnreachableError(msg) from error
+    return client
 
 
 def recorded(client: QdrantClient, collection: str) -> dict[str, Any]:

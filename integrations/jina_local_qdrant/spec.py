@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from jina_local.__about__ import __version__
 from jina_local.fingerprint import canonical_hash
+from jina_local.inputs import check_dimensions
 from jina_local.tasks import ROLE_TASKS
 from jina_local_qdrant.errors import FingerprintMismatchError
+from jina_local_qdrant.splitting import make_splitter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,8 @@ __all__ = ["METADATA_KEY", "EmbeddingSpec"]
 
 METADATA_KEY = "jina_local"
 
-_DESCRIPTIVE = ("created_by", "model")  # say where vectors came from, not what they are
+# Where vectors came from and in what rounding, not what they are: recorded and not compared.
+_DESCRIPTIVE = ("created_by", "device", "dtype", "model", "revision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,15 @@ class EmbeddingSpec:
 
     dimensions: int | None = None
     chunk_tokens: int | None = 256
+
+    def check(self, engine: Engine) -> None:
+        """Refuse what this engine cannot do.
+
+        Raises:
+            InvalidOptionError: If the dimension or the size of chunks is outside its range.
+        """
+        check_dimensions(self.dimensions, engine.dimension)
+        make_splitter(engine.tokenizer_json, self.chunk_tokens)
 
     def record(self, engine: Engine) -> dict[str, Any]:
         """What is written into a collection at its creation and compared at every opening."""
@@ -53,6 +65,9 @@ class EmbeddingSpec:
             "fingerprint": canonical_hash(vectors),
             **vectors,
             "model": engine.source,
+            "revision": engine.revision,
+            "device": engine.device,
+            "dtype": engine.dtype,
             "created_by": f"jina-local {__version__}",
         }
 

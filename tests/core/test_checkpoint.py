@@ -428,7 +428,8 @@ def test_a_git_lfs_pointer_is_recognised(
 def test_a_folder_without_weights_says_which_file_it_lacks(original: Path) -> None:
     (original / "model.safetensors").unlink()
     with pytest.raises(
-        ModelNotFoundError, match=r"has no weights: \['model\.safetensors'\] not found$"
+        ModelNotFoundError,
+        match=r"has no weights: \['model\.safetensors'\] not found; download the whole checkpoint$",
     ) as raised:
         open_checkpoint(original)
     assert isinstance(raised.value, FileNotFoundError)
@@ -506,12 +507,50 @@ def test_a_tokenizer_of_a_larger_model_is_not_loaded(original: Path) -> None:
     """Its ids would lie outside the word table: an IndexError on a CPU, an abort on a GPU."""
     write_tokenizer(original, vocab_size=TINY.vocab_size + 1)
     with pytest.raises(
-        CheckpointError, match=rf"tokenizer\.json has {TINY.vocab_size + 1} tokens.*896"
+        CheckpointError, match=rf"tokenizer\.json has ids up to {TINY.vocab_size}.*896 rows"
     ):
         Engine.load(original)
 
 
+def test_a_tokenizer_with_other_specials_is_not_loaded(original: Path) -> None:
+    edit_json(original / "config.json", bos_token_id=3)
+    with pytest.raises(
+        CheckpointError, match=r"puts token 0 where config\.json has bos_token_id 3"
+    ):
+        Engine.load(original)
+
+
+@pytest.mark.parametrize("limit", ["512", 0, 2, True, -1])
+def test_a_limit_that_is_no_number_of_tokens_is_refused(limit: object, original: Path) -> None:
+    edit_json(original / "tokenizer_config.json", model_max_length=limit)
+    with pytest.raises(CheckpointError, match=rf"model_max_length is {limit!r}, not a number"):
+        Engine.load(original)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantized_weights_are_not_taken_for_weights(dtype: torch.dtype, original: Path) -> None:
+    path = original / "model.safetensors"
+    tensors = load_file(path)
+    name = "roberta.encoder.layers.0.mlp.fc1.parametrizations.weight.original"
+    tensors[name] = tensors[name].to(dtype)
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match=r"1 not floating point: .*fc1"):
+        open_checkpoint(original)
+
+
 # Adapter folders of PEFT
+
+
+def test_an_adapter_folder_that_no_task_claims_is_not_ignored(native: Path) -> None:
+    shutil.copytree(native / "separation", native / "code_search")
+    with pytest.raises(CheckpointError, match=r"\['code_search'\] belong to no task"):
+        open_checkpoint(native)
+
+
+def test_two_tasks_never_share_an_adapter_folder(native: Path) -> None:
+    edit_json(native / "config.json", lora_adaptations=["text-matching", "text.matching"])
+    with pytest.raises(CheckpointError, match=r"\['text_matching'\] belong to several tasks"):
+        open_checkpoint(native)
 
 
 @pytest.mark.parametrize(
@@ -546,8 +585,8 @@ def test_a_peft_feature_that_is_not_implemented_is_refused_by_name(
     edit_json(path, **{feature: value})
     with pytest.raises(CheckpointError) as raised:
         open_checkpoint(native)
-    expected = f"{path} uses PEFT features that are not implemented: { ({feature: value}) }"
-    assert str(raised.value) == expected
+    expected = f"{path} uses PEFT features that are not implemented: { ({feature: value}) }; "
+    assert str(raised.value) == expected + "save the adapter again as plain LoRA"
 
 
 @pytest.mark.parametrize(

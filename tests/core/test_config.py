@@ -49,6 +49,8 @@ def test_every_number_is_the_files_own(tmp_path: Path) -> None:
         task_instructions=INSTRUCTIONS,
         matryoshka_dimensions=TINY.matryoshka_dimensions,
         truncate_dim=32,
+        bos_token_id=0,
+        eos_token_id=2,
     )
     assert config.head_width == TINY.head_dim
 
@@ -340,3 +342,31 @@ def test_a_prompts_file_that_makes_no_sense_is_named(content: str, tmp_path: Pat
     config = config_of(tmp_path, NATIVE)
     with pytest.raises(CheckpointError, match=r"config_sentence_transformers\.json"):
         instructions(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rotary_emb_dim": 8},
+        {"head_dim": 8},
+        {"rotary_emb_fraction": 0.5},
+        {"partial_rotary_factor": 0.5},
+        {"rope_parameters": {"rope_theta": 20000.0, "partial_rotary_factor": 0.5}},
+        {"rope_parameters": {"rope_theta": 20000.0, "factor": 4}},
+        {"use_rslora": True},
+        {"lora_adaptations": ["a", "a"]},
+    ],
+    ids=str,
+)
+def test_settings_that_would_change_the_vectors_are_refused(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=next(iter(change))):
+        config_of(tmp_path, ORIGINAL, **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rotary_emb_dim": TINY.head_dim}, {"rotary_emb_fraction": 1.0}]
+)
+def test_settings_that_say_what_v3_is_are_accepted(change: dict[str, Any], tmp_path: Path) -> None:
+    assert config_of(tmp_path, ORIGINAL, **change) == config_of(tmp_path, ORIGINAL)

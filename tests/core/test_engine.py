@@ -306,6 +306,7 @@ def no_work() -> Callable[[int], None]:
         ("a lone string", r"texts is a str; give a list of strings, even for one text"),
         (b"bytes", r"texts is a bytes; give a list"),
         ({"a": 1}, r"texts is a dict"),
+        ({"a", "b"}, r"texts is a set"),
         (None, r"texts is a NoneType; give a list of strings"),
         (["fine", 3], r"text 1 is a int \(3\), not a string"),
         (["fine", None], r"text 1 is a NoneType"),
@@ -363,6 +364,36 @@ def test_unknown_overflow_is_refused(
 ) -> None:
     with pytest.raises(InvalidOptionError, match="give 'error', 'truncate', 'window', or None"):
         engine.embed(["a"], on_overflow=on_overflow, progress=no_work)
+
+
+@pytest.mark.parametrize("option", [{"normalize": "no"}, {"legacy": 1}])
+def test_switches_are_true_or_false(engine: Engine, option: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="give True or False"):
+        engine.embed(["a"], **option)
+
+
+def test_legacy_needs_normalizing(engine: Engine) -> None:
+    with pytest.raises(InvalidOptionError, match="needs normalize=True"):
+        engine.embed(["a"], legacy=True, normalize=False)
+
+
+@pytest.mark.parametrize("on_overflow", ["window", "truncate"])
+def test_a_limit_without_room_for_the_text_is_an_error(tmp_path: Path, on_overflow: Any) -> None:
+    """Cutting all of the text would give every text the same vector."""
+    instruction = INSTRUCTIONS["retrieval.passage"]
+    limit = len(tiny_tokenizer("whitespace+metaspace").encode(instruction).ids)
+    write_tiny(tmp_path, config=TinyConfig(max_positions=limit))
+    message = rf"text 0: {limit} tokens of instruction .* no room for the text in {limit};"
+    with Engine.load(tmp_path, device="cpu") as small:
+        with pytest.raises(TextTooLongError, match=message):
+            small.embed_documents(["many words here"], on_overflow=on_overflow)
+        assert small.embed(["a b"], on_overflow=on_overflow).windows[0] == 1
+
+
+def test_the_callers_callback_runs_in_the_callers_modes(engine: Engine) -> None:
+    modes = []
+    engine.embed(["a"], progress=lambda _: modes.append(torch.is_inference_mode_enabled()))
+    assert modes == [False]
 
 
 def test_a_misspelt_option_is_a_type_error(engine: Engine) -> None:
@@ -430,8 +461,14 @@ def test_encode_takes_a_max_length(engine: Engine, short: Engine) -> None:
         cut = engine.encode([words(200)], task="retrieval.passage", max_length=SHORT_LIMIT)
     expected = short.embed_documents([words(200)], on_overflow="truncate").vectors
     assert abs(cut - expected).max() <= 1e-6
-    with pytest.raises(InvalidOptionError, match="max_length is 1"):
-        engine.encode(["a"], max_length=1)
+    for bad in (1, "5", 5.5, True):
+        with pytest.raises(InvalidOptionError, match=f"max_length is {bad!r}; give an integer"):
+            engine.encode(["a"], max_length=bad)  # type: ignore[arg-type]
+
+
+def test_encode_takes_the_engines_own_device(engine: Engine) -> None:
+    assert engine.encode(["a"], device="cpu").shape == (1, TINY.hidden_size)
+    assert engine.encode(["a"], device=torch.device("cpu")).shape == (1, TINY.hidden_size)  # type: ignore[arg-type]
 
 
 def test_encode_without_normalizing(engine: Engine) -> None:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from jina_local import Engine
 from jina_local.checkpoint import open_checkpoint
-from jina_local.errors import DimensionsError, ModelNotFoundError, UnknownTaskError
+from jina_local.errors import CheckpointError, DimensionsError, UnknownTaskError
 from jina_local.fingerprint import canonical_hash, tokenizer_id, weights_id
+from jina_local.stored import FileStamp
 from support.checkpoints import (
     INSTRUCTIONS,
     SPELLINGS,
@@ -290,27 +291,43 @@ def test_baked_truncation_and_padding_do_not_matter(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "baked", baked_truncation=True, baked_padding=True)
     plain, baked = ((tmp_path / name / "tokenizer.json") for name in ("plain", "baked"))
     assert plain.read_bytes() != baked.read_bytes()
-    assert tokenizer_id(tmp_path / "plain") == tokenizer_id(tmp_path / "baked")
+    assert tokenizer_id_of(tmp_path / "plain") == tokenizer_id_of(tmp_path / "baked")
 
 
 def test_the_spelling_of_the_tokenizers_json_does_not_matter(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
-    before = tokenizer_id(tmp_path)
+    before = tokenizer_id_of(tmp_path)
     path = tmp_path / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(dict(reversed(content.items())), indent=7), encoding="utf-8")
-    assert tokenizer_id(tmp_path) == before
+    assert tokenizer_id_of(tmp_path) == before
 
 
 def test_another_tokenizer_matters(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "one")
     write_tokenizer(tmp_path / "other", "metaspace")
-    assert tokenizer_id(tmp_path / "one") != tokenizer_id(tmp_path / "other")
+    assert tokenizer_id_of(tmp_path / "one") != tokenizer_id_of(tmp_path / "other")
 
 
-def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"has no tokenizer\.json"):
-        tokenizer_id(tmp_path)
+def tokenizer_id_of(folder: Path) -> str:
+    return tokenizer_id(FileStamp.of(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("change", ["rewritten", "removed"])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_changed_since_it_was_loaded_has_no_identity(
+    name: str, change: str, tmp_path: Path
+) -> None:
+    """Or the vectors of the old weights would be recorded under the name of the new ones."""
+    write_tiny(tmp_path)
+    engine = Engine.load(tmp_path, device="cpu")
+    path = tmp_path / name
+    if change == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes())
+    with pytest.raises(CheckpointError, match=rf"{name} changed on disk since .*load the model"):
+        engine.fingerprint(task=None, dimensions=None, normalize=True, instruction=True)
 
 
 def test_the_hash_is_that_of_canonical_json() -> None:

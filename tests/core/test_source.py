@@ -27,7 +27,7 @@ from jina_local.errors import (
     InvalidOptionError,
     ModelNotFoundError,
 )
-from jina_local.source import ModelSource, resolve_source, source_key
+from jina_local.source import ModelSource, resolve_source
 from support.checkpoints import TASKS, TINY, random_weights, write_native, write_original
 from support.tiny_tokenizers import write_tokenizer
 
@@ -79,7 +79,7 @@ def test_a_folder_may_be_relative_or_at_home(
     names = ("models/v3", "./models/v3", "models//v3/", "~/models/v3")
     for spelling in (*names, *map(Path, names)):
         assert resolve_source(spelling).folder == folder.resolve()
-        assert source_key(spelling) == source_key(folder)
+        assert resolve_source(spelling).name == str(folder.resolve())
 
 
 @pytest.mark.parametrize("spelling", ["./demo", Path("demo"), Path("./demo")], ids=repr)
@@ -88,7 +88,6 @@ def test_a_folder_that_is_called_demo_is_reached_by_path(
 ) -> None:
     """Only the bare string is the demo model; a path is never mistaken for it."""
     monkeypatch.chdir(tmp_path)
-    assert source_key(spelling) != source_key("demo"), "there may be no such folder"
     folder = tmp_path / "demo"
     folder.mkdir()
     source = resolve_source(spelling)
@@ -96,7 +95,6 @@ def test_a_folder_that_is_called_demo_is_reached_by_path(
     assert not source.is_demo
     assert resolve_source(source.name).folder == source.folder, "the name leads back to it"
     assert resolve_source("demo").is_demo
-    assert source_key(spelling) != source_key("demo")
 
 
 @pytest.mark.parametrize(
@@ -148,19 +146,6 @@ def test_only_hub_ids_have_revisions(tmp_path: Path) -> None:
         ) as raised:
             resolve_source(source, revision="v1")
         assert isinstance(raised.value, ValueError)
-
-
-def test_sources_are_told_apart_without_the_network(tmp_path: Path) -> None:
-    keys = [
-        source_key(tmp_path),
-        source_key(tmp_path, "v1"),
-        source_key("demo"),
-        source_key("a/b"),
-        source_key("a/b", "v1"),
-        source_key("a/b", "v2"),
-        source_key("a/c", "v2"),
-    ]
-    assert len(set(keys)) == len(keys)
 
 
 # The hub

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +226,19 @@ def test_what_is_not_finite_is_an_error_that_names_the_row(bad: float) -> None:
     pooled[3, 0] = bad
     with pytest.raises(ArithmeticError, match="row 2 and 1 others"):
         to_vectors(pooled, 8)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e25])
+def test_a_vector_without_direction_is_no_unit_vector(size: float) -> None:
+    with pytest.raises(NonFiniteVectorError, match="a vector without direction for row 0"):
+        to_vectors(torch.full((1, 4), size), 4)
+
+
+@pytest.mark.parametrize("encode", [to_base64, to_ubinary, to_binary, int8_ranges])
+def test_encodings_are_of_finite_matrices(encode: Any) -> None:
+    for bad in (np.ones(8, np.float32), np.full((1, 8), np.nan, np.float32)):
+        with pytest.raises(InvalidOptionError, match=r"finite vectors \(N, d\)"):
+            encode(bad)
 
 
 @given(POOLED)

@@ -137,4 +137,4 @@ def test_many_texts_keep_their_order(tokenizer: TextTokenizer) -> None:
 
 def test_a_lone_surrogate_is_named_with_its_text(tokenizer: TextTokenizer) -> None:
     with pytest.raises(InvalidTextsError, match=r"text 1 holds a lone surrogate .*at 1"):
-        tokenizer.tokenize(["fine", "x\ud800y"], ["", ""])
+        tokenizer.tokenize(["fine", "x\ud800y"], ["", QUERY])

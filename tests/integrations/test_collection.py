@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+from jina_local.errors import InvalidOptionError
 from jina_local_qdrant import EmbeddingSpec, IngestReport, JinaQdrant
 from jina_local_qdrant.collection import point_id
 from jina_local_qdrant.errors import (
@@ -43,13 +45,19 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QdrantCli
     opened.close()
 
 
-def state(client: QdrantClient, collection: str = "docs") -> dict[str, tuple[Any, list[float]]]:
+def state(client: QdrantClient) -> dict[str, tuple[Any, np.ndarray]]:
     """Every point: id → payload and vector."""
-    points, _ = client.scroll(collection, limit=10_000, with_vectors=True)
-    return {
-        str(point.id): (point.payload, np.asarray(point.vector).round(6).tolist())
-        for point in points
+    points, _ = client.scroll("docs", limit=10_000, with_vectors=True)
+    return {str(point.id): (point.payload, np.asarray(point.vector)) for point in points}
+
+
+def assert_same_state(client: QdrantClient, expected: dict[str, tuple[Any, np.ndarray]]) -> None:
+    actual = state(client)
+    assert {key: payload for key, (payload, _) in actual.items()} == {
+        key: payload for key, (payload, _) in expected.items()
     }
+    for key, (_, vector) in actual.items():
+        assert vector == pytest.approx(expected[key][1], abs=1e-5)
 
 
 # Vectors and hits
@@ -140,7 +148,7 @@ def test_ingesting_again_skips_what_is_there(client: QdrantClient, engine: Engin
     second = JinaQdrant(client, "docs", engine).ingest(DOCUMENTS)
     assert (first.documents, first.embedded, first.skipped) == (3, 3, 0)
     assert second == IngestReport(documents=3, embedded=0, skipped=3, chunks=0, tokens=0)
-    assert state(client) == before
+    assert_same_state(client, before)
     assert index.count() == first.chunks
 
 
@@ -157,7 +165,7 @@ def test_a_changed_document_is_as_if_it_were_new(
     assert (report.embedded, report.skipped) == (1, 2)
     fresh = QdrantClient(":memory:")
     JinaQdrant(fresh, "docs", engine, spec).ingest([*DOCUMENTS[:2], changed])
-    assert state(client) == state(fresh)
+    assert_same_state(client, state(fresh))
 
 
 def test_changed_metadata_is_a_change(client: QdrantClient, engine: Engine) -> None:
@@ -235,7 +243,14 @@ def test_searching_before_ingesting_says_so(client: QdrantClient, engine: Engine
         ({"id": "a"}, "document 'a' has a text of type NoneType"),
         ({"id": "a", "text": 3}, "document 'a' has a text of type int"),
         ({"id": "first", "text": "x"}, "'first' comes twice"),
-        ({"id": "a", "text": "x", "metadata": {"s": {1}}}, "'a' has metadata that is not JSON"),
+        ({"id": "a", "text": "x", "metadata": {"s": {1}}}, "'a' is not JSON"),
+        ({"id": "a", "text": "x", "metadata": {"s": float("nan")}}, "'a' is not JSON"),
+        ({"id": "a\ud800", "text": "x"}, "is not JSON, of which all text must be UTF-8"),
+        ({"id": "a", "text": "\ud800"}, "'a' is not JSON, of which all text must be UTF-8"),
+        ({"id": "a", "text": "x", "metadata": None}, "'a' has metadata of type NoneType"),
+        ({"id": "a", "text": "x", "metadata": "m"}, "'a' has metadata of type str"),
+        ({"id": "a", "text": "x", "meta": {}}, r"document 1 has unknown fields \['meta'\]"),
+        ("a", "document 1 is a str; give a dict"),
     ],
 )
 def test_a_bad_document_is_named(
@@ -245,6 +260,84 @@ def test_a_bad_document_is_named(
     with pytest.raises(InvalidDocumentError, match=message):
         index.ingest([{"id": "first", "text": "fine"}, document])
     assert index.count() == 0
+
+
+@pytest.mark.parametrize("documents", ["text", {"id": "a", "text": "x"}])
+def test_one_document_is_no_list_of_documents(
+    client: QdrantClient, engine: Engine, documents: Any
+) -> None:
+    with pytest.raises(InvalidDocumentError, match="give a list of documents, even for one"):
+        JinaQdrant(client, "docs", engine).ingest(documents)
+
+
+def test_a_limit_below_one_is_refused(client: QdrantClient, engine: Engine) -> None:
+    index = JinaQdrant(client, "docs", engine)
+    index.ingest(DOCUMENTS)
+    with pytest.raises(InvalidOptionError, match="limit is 0"):
+        index.search("x", limit=0)
+
+
+def test_two_holders_of_one_new_collection_see_each_others_writes(
+    client: QdrantClient, engine: Engine
+) -> None:
+    first, second = JinaQdrant(client, "docs", engine), JinaQdrant(client, "docs", engine)
+    other = JinaQdrant(client, "docs", engine, EmbeddingSpec(dimensions=8))
+    first.ingest(DOCUMENTS)
+    assert second.search("masts", limit=1)
+    assert second.ingest(DOCUMENTS).skipped == 3
+    with pytest.raises(FingerprintMismatchError):
+        other.search("masts")
+    client.delete_collection("docs")
+    with pytest.raises(CollectionNotFoundError):
+        first.search("masts")
+
+
+# Crashes
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+class CrashingClient:
+    """A client whose n-th write, and every later one, is a crash before it happens."""
+
+    WRITES = ("upsert", "delete", "set_payload")
+
+    def __init__(self, client: QdrantClient, writes: int) -> None:
+        self._client = client
+        self._writes = writes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.WRITES:
+            self._writes -= 1
+            if self._writes < 0:
+                raise CrashError
+        return getattr(self._client, name)
+
+
+def version(paragraphs: int, word: str) -> Document:
+    return {"id": "long", "text": "\n\n".join(f"{word} paragraph {i}." for i in range(paragraphs))}
+
+
+@pytest.mark.parametrize("writes", range(6))
+@pytest.mark.parametrize("before", [None, version(10, "old"), version(60, "old")])
+@pytest.mark.parametrize("after", [version(3, "newest"), version(60, "old"), version(30, "new")])
+def test_after_a_crash_at_any_write_the_next_run_leaves_what_an_uninterrupted_one_would(
+    engine: Engine, writes: int, before: Document | None, after: Document
+) -> None:
+    """Also when the next run brings another version than the one that crashed."""
+    spec = EmbeddingSpec(chunk_tokens=30)
+    client = QdrantClient(":memory:")
+    if before is not None:
+        JinaQdrant(client, "docs", engine, spec).ingest([before])
+    crashing: Any = CrashingClient(client, writes)
+    with contextlib.suppress(CrashError):
+        JinaQdrant(crashing, "docs", engine, spec).ingest([version(30, "new")])
+    JinaQdrant(client, "docs", engine, spec).ingest([after])
+    fresh = QdrantClient(":memory:")
+    JinaQdrant(fresh, "docs", engine, spec).ingest([after])
+    assert_same_state(client, state(fresh))
 
 
 @pytest.mark.server

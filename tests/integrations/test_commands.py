@@ -103,3 +103,23 @@ def test_errors_are_one_message_and_write_nothing(
 def test_an_unknown_collection_lists_those_that_are_there(index: Path) -> None:
     done = run("search", "x", "--in", index, "-c", "nope", code=1)
     assert "no collection 'nope' here; there are ['docs']" in done.stderr
+
+
+def test_options_are_checked_before_a_folder_is_made(folder: Path, tmp_path: Path) -> None:
+    for option in (("--dimensions", "0"), ("--chunk-tokens", "0")):
+        run("index", folder, "--to", tmp_path / "new", "-c", "docs", *option, code=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_index_that_is_open_elsewhere_says_so(index: Path) -> None:
+    client = open_client(str(index))
+    try:
+        done = run("search", "x", "--in", index, "-c", "docs", code=1)
+    finally:
+        client.close()
+    assert "is open in another process: close it, or use a server" in done.stderr
+
+
+def test_a_server_that_does_not_answer_says_so(folder: Path) -> None:
+    done = run("index", folder, "--to", "http://127.0.0.1:9", "-c", "docs", code=1)
+    assert "no Qdrant server answers at 'http://127.0.0.1:9'" in done.stderr
