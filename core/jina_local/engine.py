@@ -412,8 +412,6 @@ class Engine:
             return "Engine(closed)"
         return f"Engine({self._loaded.source.name!r}, device={self.device!r}, dtype={self.dtype!r})"
 
-    # Stages
-
     @property
     def _model(self) -> LoadedModel:
         model = self._loaded

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from jina_local import JinaLocalError
+from jina_local.cli import _load_command
 from jina_local_qdrant.locations import open_client, recorded
 
 if TYPE_CHECKING:
@@ -123,3 +126,33 @@ def test_an_index_that_is_open_elsewhere_says_so(index: Path) -> None:
 def test_a_server_that_does_not_answer_says_so(folder: Path) -> None:
     done = run("index", folder, "--to", "http://127.0.0.1:9", "-c", "docs", code=1)
     assert "no Qdrant server answers at 'http://127.0.0.1:9'" in done.stderr
+
+
+WITHOUT = """
+import sys
+sys.modules[{package!r}] = None
+from jina_local.cli import main
+sys.argv = ["jina-local", *{arguments!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize("package", ["qdrant_client", "semantic_text_splitter"])
+def test_without_the_extra_a_command_says_what_to_install(
+    package: str, folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["index", str(folder), "--to", str(tmp_path / "new"), "-c", "docs"]
+    code = WITHOUT.format(package=package, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'jina-local[qdrant]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_command_that_cannot_be_imported_says_so_when_it_is_called() -> None:
+    """Another distribution's broken command does not take the others along."""
+    entry = EntryPoint("broken", "no_such_module:command", "jina_local.commands")
+    command = _load_command(entry)
+    with pytest.raises(JinaLocalError, match="`jina-local broken` cannot be loaded: No module"):
+        command()
