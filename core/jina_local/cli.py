@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -49,7 +50,7 @@ __all__ = [
     "build_app",
     "error_console",
     "main",
-    "progress_bar",
+    "progress",
 ]
 
 COMMAND_GROUP = "jina_local.commands"
@@ -88,7 +89,7 @@ def main() -> NoReturn:
     # GNU OpenMP spins at barriers, which on a busy machine makes everything several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        build_app()()
+        build_app()(prog_name="jina-local")
     except (JinaLocalError, OSError) as error:  # OSError: a disk that is full, a forbidden folder
         message = Text.assemble(("error:", "bold red"), f" {error}")  # no markup in what was given
         error_console().print(message, soft_wrap=True)
@@ -119,18 +120,26 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def progress_bar() -> Progress:
-    """A bar on standard error that leaves no trace when it is done."""
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """A bar on standard error that leaves no trace when it is done; nothing if nobody watches.
+
+    Yields:
+        What to call with the number finished so far.
+    """
     console = error_console()
-    return Progress(
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,  # it would leave an empty line
     )
+    with Progress(*columns, console=console, transient=True) as bar:
+        step = bar.add_task(description, total=total)
+        yield lambda finished: bar.update(step, completed=finished)
 
 
 def embed(
@@ -160,20 +169,20 @@ def embed(
     from jina_local.engine import Engine
     from jina_local.tasks import ROLE_TASKS
 
-    with Engine.load(model, device=device, dtype=dtype) as engine, progress_bar() as bar:
+    with Engine.load(model, device=device, dtype=dtype) as engine:
         names: dict[str, str | None] = dict(ROLE_TASKS.items())
         names |= {"none": None, **{name: name for name in engine.tasks}}
         if task not in names:
             msg = f"unknown task {task!r}: give one of {', '.join(names)}"
             raise UnknownTaskError(msg)
-        step = bar.add_task("embedding", total=len(texts))
-        embeddings = engine.embed(
-            texts,
-            task=names[task],
-            dimensions=dimensions,
-            on_overflow=on_overflow.value if on_overflow else None,
-            progress=lambda finished: bar.update(step, completed=finished),
-        )
+        with progress("embedding", total=len(texts)) as report:
+            embeddings = engine.embed(
+                texts,
+                task=names[task],
+                dimensions=dimensions,
+                on_overflow=on_overflow.value if on_overflow else None,
+                progress=report,
+            )
     writer(embeddings)
     windowed, cut = int((embeddings.windows > 1).sum()), int(embeddings.truncated.sum())
     error_console().print(

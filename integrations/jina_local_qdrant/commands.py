@@ -25,7 +25,7 @@ from jina_local.cli import (
     DtypeOption,
     JsonOption,
     ModelOption,
-    progress_bar,
+    progress,
 )
 
 if TYPE_CHECKING:
@@ -155,11 +155,8 @@ def demo(
 
 def _ingest(helper: JinaQdrant, documents: Sequence[Document]) -> tuple[IngestReport, float]:
     start = time.perf_counter()
-    with progress_bar() as bar:
-        step = bar.add_task("indexing", total=len(documents))
-        report = helper.ingest(
-            documents, progress=lambda finished: bar.update(step, completed=finished)
-        )
+    with progress("indexing", total=len(documents)) as finished:
+        report = helper.ingest(documents, progress=finished)
     return report, time.perf_counter() - start
 
 
