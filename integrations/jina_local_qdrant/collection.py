@@ -12,6 +12,7 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from jina_local_qdrant.errors import (
     UnmanagedCollectionError,
 )
 from jina_local_qdrant.spec import METADATA_KEY, EmbeddingSpec, refuse_differences
-from jina_local_qdrant.splitting import make_splitter
+from jina_local_qdrant.splitting import Splitter, make_splitter
 
 try:
     from qdrant_client import models
@@ -132,8 +133,8 @@ class JinaQdrant:
         self._collection = collection
         self._engine = engine
         self._spec = spec or EmbeddingSpec()
+        self._spec.check(engine)
         self._record = self._spec.record(engine)
-        self._splitter = make_splitter(engine.tokenizer_json, self._spec.chunk_tokens)
         self._is_checked = False
         self._check_collection()
 
@@ -192,6 +193,11 @@ class JinaQdrant:
             return []
         responses = self._client.query_batch_points(self._collection, requests)
         return [[_hit(point) for point in response.points] for response in responses]
+
+    @cached_property
+    def _splitter(self) -> Splitter:
+        """Made when something is ingested: it reads the whole tokenizer, and searches need none."""
+        return make_splitter(self._engine.tokenizer_json, self._spec.chunk_tokens)
 
     # Opening
 

@@ -10,7 +10,7 @@ from jina_local.fingerprint import canonical_hash
 from jina_local.inputs import check_dimensions
 from jina_local.tasks import ROLE_TASKS
 from jina_local_qdrant.errors import FingerprintMismatchError
-from jina_local_qdrant.splitting import make_splitter
+from jina_local_qdrant.splitting import check_chunk_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class EmbeddingSpec:
             InvalidOptionError: If the dimension or the size of chunks is outside its range.
         """
         check_dimensions(self.dimensions, engine.dimension)
-        make_splitter(engine.tokenizer_json, self.chunk_tokens)
+        check_chunk_tokens(self.chunk_tokens)
 
     def record(self, engine: Engine) -> dict[str, Any]:
         """What is written into a collection at its creation and compared at every opening."""

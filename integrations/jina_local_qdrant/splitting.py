@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from jina_local_qdrant.documents import Document
 
-__all__ = ["Splitter", "make_splitter"]
+__all__ = ["Splitter", "check_chunk_tokens", "make_splitter"]
 
 Span = tuple[int, int]
 
@@ -62,18 +62,11 @@ def make_splitter(tokenizer_json: str, chunk_tokens: int | None) -> Splitter:
             a tokenizer.
         MissingExtraError: If `semantic-text-splitter` is not installed.
     """
+    check_chunk_tokens(chunk_tokens)
     if chunk_tokens is None:
         return Splitter(None, None)
-    if isinstance(chunk_tokens, bool) or not isinstance(chunk_tokens, int) or chunk_tokens < 1:
-        msg = f"chunk_tokens is {chunk_tokens!r}; give a positive integer, or None for no splitting"
-        raise InvalidOptionError(msg)
-    try:
-        from semantic_text_splitter import MarkdownSplitter, TextSplitter
-    except ModuleNotFoundError as error:
-        if error.name != "semantic_text_splitter":
-            raise
-        msg = "splitting needs semantic-text-splitter: pip install 'jina-local[qdrant]'"
-        raise MissingExtraError(msg) from error
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
     try:  # a tokenizer that truncates would count long chunks as short ones
         settings = json.loads(tokenizer_json) | {"truncation": None, "padding": None}
         counting = json.dumps(settings, ensure_ascii=False)
@@ -84,6 +77,27 @@ def make_splitter(tokenizer_json: str, chunk_tokens: int | None) -> Splitter:
     except Exception as error:  # the library raises nothing narrower
         msg = f"tokenizer_json is not the content of a tokenizer.json: {error}"
         raise InvalidOptionError(msg) from error
+
+
+def check_chunk_tokens(chunk_tokens: int | None) -> None:
+    """Refuse a size that cannot be split to, without reading a tokenizer.
+
+    Raises:
+        InvalidOptionError: If it is neither a positive integer nor `None`.
+        MissingExtraError: If `semantic-text-splitter` is not installed.
+    """
+    if chunk_tokens is None:
+        return
+    if isinstance(chunk_tokens, bool) or not isinstance(chunk_tokens, int) or chunk_tokens < 1:
+        msg = f"chunk_tokens is {chunk_tokens!r}; give a positive integer, or None for no splitting"
+        raise InvalidOptionError(msg)
+    try:
+        import semantic_text_splitter  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "semantic_text_splitter":
+            raise
+        msg = "splitting needs semantic-text-splitter: pip install 'jina-local[qdrant]'"
+        raise MissingExtraError(msg) from error
 
 
 def _is_markdown(document: Document) -> bool:
