@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,11 +16,11 @@ __all__ = ["full_size_checkpoint"]
 
 
 @contextmanager
-def full_size_checkpoint() -> Iterator[Path]:
-    """A folder with the checkpoint, gone at the end."""
+def full_size_checkpoint(n_layers: int = 24) -> Iterator[Path]:
+    """A folder with the checkpoint, gone at the end; the published one has 24 layers."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from support.checkpoints import write_full_size
+    from support.checkpoints import FULL_SIZE, write_full_size
 
     with TemporaryDirectory(prefix="jina-local-") as folder:
-        write_full_size(Path(folder))
+        write_full_size(Path(folder), config=replace(FULL_SIZE, n_layers=n_layers))
         yield Path(folder)

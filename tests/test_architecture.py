@@ -14,7 +14,7 @@ SOURCES = sorted([*CORE.rglob("*.py"), *INTEGRATIONS.rglob("*.py")])
 
 FRAMEWORKS = {"haystack", "llama_index", "qdrant_client", "transformers", "peft"}
 COMMAND_LINE_ONLY = {"typer", "rich", "tenacity", "tqdm", "matplotlib"}
-COMMAND_LINE = {"cli.py", "commands.py"}
+COMMAND_LINE = {"chunks_command.py", "cli.py", "commands.py", "similarity_plot.py"}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

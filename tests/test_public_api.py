@@ -15,7 +15,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("jina_local", "jina_local_qdrant")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-HEAVY = {"torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"}
+HEAVY = {
+    *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
+    *("matplotlib", "semantic_text_splitter"),
+}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -84,7 +87,7 @@ def test_every_extra_that_a_message_names_exists() -> None:
 def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert EXTRAS["all"] == ["jina-local[haystack,llama-index,qdrant]"]
     assert "flash-attn" in EXTRAS
-    assert set(EXTRAS) == {"all", "flash-attn", "haystack", "llama-index", "qdrant"}
+    assert set(EXTRAS) == {"all", "chunks", "flash-attn", "haystack", "llama-index", "qdrant"}
 
 
 def test_the_version_is_in_the_changelog_or_unreleased() -> None:

@@ -1,7 +1,7 @@
 """The commonest failure in this field: a wrong vector, returned with success.
 
 Each test is named after one of the kinds that other tools ship, and shows that it is impossible
-here or an error. The kinds that come with late chunking are tested where it is.
+here or an error.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from jina_local import Engine
+from jina_local import ChunkedText, Engine
 from jina_local.errors import CheckpointError, TextTooLongError, UnknownTaskError
 from support.checkpoints import INSTRUCTIONS, TASKS, TINY, Checkpoint, TinyConfig, write_tiny
+from support.late_oracle import LateOracle
 from support.oracle import Oracle
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -82,6 +83,84 @@ def test_06_unknown_task_mapped_to_a_default(engine: Engine) -> None:
     for name in ("clustering", "search_query", "passage", "retrieval"):
         with pytest.raises(UnknownTaskError):
             engine.embed([TEXT], task=name)
+
+
+def test_07_spans_by_adding_up_the_tokens_of_each_chunk(engine: Engine, oracle: Oracle) -> None:
+    """Cuts inside words: tokenized one by one, the chunks have more tokens than the document."""
+    text = "The inhabitants of 柏林是德国的首都 understand the application."
+    spans = [(i, min(i + 5, len(text))) for i in range(0, len(text), 5)]
+    document = ChunkedText(text, spans)
+    tokenizer = tiny_tokenizer("whitespace+metaspace")
+    apart = [tokenizer.encode(text[start:end], add_special_tokens=False) for start, end in spans]
+    late = LateOracle(oracle, "whitespace+metaspace")
+    assert sum(map(len, apart)) > len(late.tokens(document, "retrieval.passage").body)
+    (result,) = engine.embed_chunks([document])
+    expected = late.embed(document, "retrieval.passage")
+    assert distance(result.vectors, expected.vectors) <= 1e-6
+    assert result.token_counts.tolist() == expected.token_counts
+
+
+def test_07_plain_embeddings_where_the_document_is_too_long(tmp_path: Path) -> None:
+    """A long document is run in windows, whose chunks still hear each other, and it is said."""
+    write_tiny(tmp_path, config=TinyConfig(max_positions=32), delta_factor=100.0)
+    text = " ".join([TEXT] * 20)
+    spans = [(i, i + len(TEXT)) for i in range(0, len(text), len(TEXT) + 1)]
+    with Engine.load(tmp_path, device="cpu") as engine:
+        (late,) = engine.embed_chunks([ChunkedText(text, spans)], special_tokens="exclude")
+        (alone,) = engine.embed_chunks([ChunkedText(TEXT, spans[:1])], special_tokens="exclude")
+        plain = engine.embed_documents([TEXT]).vectors[0]
+        assert late.windows > 1
+        assert not late.truncated.any()
+        for vector in late.vectors:
+            assert distance(vector, plain) > 1e-3
+            assert distance(vector, alone.vectors[0]) > 1e-3
+        with pytest.raises(TextTooLongError):
+            engine.embed_chunks([ChunkedText(text, spans)], on_overflow="error")
+
+
+def test_07_empty_spans_dropped_so_that_rows_no_longer_fit(engine: Engine) -> None:
+    spans = [(0, 6), (6, 6), (6, 7), (7, 9), (9, 10), (10, 13)]
+    (result,) = engine.embed_chunks([ChunkedText(TEXT, spans)])
+    assert len(result) == len(spans)
+    assert result.fell_back.tolist() == [False, True, True, False, True, False]
+    (full,) = engine.embed_chunks([ChunkedText(TEXT, [spans[0], spans[3], spans[5]])])
+    assert distance(result.vectors[[0, 3, 5]], full.vectors) <= 1e-6
+
+
+def test_08_late_chunking_across_document_borders(engine: Engine, oracle: Oracle) -> None:
+    """Documents of one call share no window, however short they are."""
+    texts = ["Berlin is the capital of Germany.", "Its river is old.", "Water boils at sea level."]
+    found = [ChunkedText(text, [(0, 9), (9, len(text))]) for text in texts]
+    together = engine.embed_chunks(found)
+    late = LateOracle(oracle, "whitespace+metaspace")
+    for result, document in zip(together, found, strict=True):
+        expected = late.embed(document, "retrieval.passage").vectors
+        assert distance(result.vectors, expected) <= 1e-6
+    joined = ChunkedText.from_chunks(texts)
+    (mixed,) = engine.embed_chunks([joined])
+    for vector, text in zip(mixed.vectors, texts, strict=True):
+        assert distance(vector, engine.embed_documents([text]).vectors[0]) > 1e-3
+
+
+def test_09_windows_that_only_reread_what_comes_before_them(tmp_path: Path) -> None:
+    """Wherever windows end, every chunk hears the words before and after it."""
+    write_tiny(tmp_path, config=TinyConfig(max_positions=32), delta_factor=100.0)
+    swap = {"the": "and", "city": "both", "of": "is", "river": "brown", "dog": "old"}
+    words = [*swap, *reversed(swap.values())] * 8
+    swap |= {one: another for another, one in swap.items()}  # as long, and one token each
+    starts = [len(" ".join(words[:i])) + (i > 0) for i in range(len(words))]
+    spans = [(starts[i], starts[i + 3] + len(words[i + 3])) for i in range(0, len(words), 4)]
+    with Engine.load(tmp_path, device="cpu") as engine:
+        (before,) = engine.embed_chunks([ChunkedText(" ".join(words), spans)])
+        assert before.windows > 3
+        for row, first in enumerate(range(0, len(words), 4)):
+            for neighbour in (first - 1, first + 4):
+                if not 0 <= neighbour < len(words):
+                    continue
+                edited = words.copy()
+                edited[neighbour] = swap[edited[neighbour]]
+                (after,) = engine.embed_chunks([ChunkedText(" ".join(edited), spans)])
+                assert distance(after.vectors[row], before.vectors[row]) > 1e-5
 
 
 def test_10_sliced_after_normalizing(engine: Engine) -> None:

@@ -21,13 +21,25 @@ from jina_local.__about__ import __version__
 from jina_local.errors import JinaLocalError
 
 if TYPE_CHECKING:
-    from jina_local.engine import Embeddings, Engine
+    from jina_local.chunked_text import ChunkedText
+    from jina_local.engine import Engine
+    from jina_local.results import ChunkEmbeddings, Embeddings
     from jina_local.sharing import shared_engine
 
-__all__ = ["Embeddings", "Engine", "JinaLocalError", "__version__", "shared_engine"]
+__all__ = [
+    "ChunkEmbeddings",
+    "ChunkedText",
+    "Embeddings",
+    "Engine",
+    "JinaLocalError",
+    "__version__",
+    "shared_engine",
+]
 
 _LAZY = {
-    "Embeddings": "jina_local.engine",
+    "ChunkEmbeddings": "jina_local.results",
+    "ChunkedText": "jina_local.chunked_text",
+    "Embeddings": "jina_local.results",
     "Engine": "jina_local.engine",
     "shared_engine": "jina_local.sharing",
 }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jina_local.checkpoint import Checkpoint
-    from jina_local.engine import Embeddings
+    from jina_local.results import Embeddings
     from jina_local.source import ModelSource
     from jina_local.tokens import TextTokenizer
 
@@ -51,6 +51,7 @@ __all__ = [
     "error_console",
     "main",
     "progress",
+    "read_text",
 ]
 
 COMMAND_GROUP = "jina_local.commands"
@@ -99,6 +100,8 @@ def main() -> NoReturn:
 
 def build_app() -> typer.Typer:
     """The application with the commands of this package and of every integration."""
+    from jina_local.chunks_command import chunks  # which takes the options that are defined here
+
     app = typer.Typer(
         name="jina-local",
         help="jina-embeddings-v3 on your own machine.",
@@ -110,6 +113,7 @@ def build_app() -> typer.Typer:
     app.callback()(_options)
     app.command()(embed)
     app.command()(info)
+    app.command()(chunks)
     for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
         app.command(entry.name)(_load_command(entry))
     return app
@@ -278,20 +282,31 @@ def _load_command(entry: EntryPoint) -> Callable[..., None]:
     return command
 
 
-def _read_lines(source: str) -> list[str]:
-    if source == "-":
-        content = sys.stdin.buffer.read()
-    else:
-        path = Path(source)
-        if not path.exists() or path.is_dir():  # a named pipe is fine
-            msg = f"no file {source!r}: give a text file, or '-' for standard input"
-            raise ModelNotFoundError(msg)
-        content = path.read_bytes()
+def read_text(source: str, wanted: str = "a text file, or '-' for standard input") -> str:
+    """The text of a file, or of standard input for `-`.
+
+    Args:
+        source: Name of a file.
+        wanted: What the message asks for if there is none.
+
+    Raises:
+        ModelNotFoundError: If there is no such file.
+        InvalidOptionError: If it is not UTF-8.
+    """
+    path = Path(source)
+    if source != "-" and (not path.exists() or path.is_dir()):  # a named pipe is fine
+        msg = f"no file {source!r}: give {wanted}"
+        raise ModelNotFoundError(msg)
+    content = sys.stdin.buffer.read() if source == "-" else path.read_bytes()
     try:
-        text = content.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         msg = f"{source!r} is not UTF-8 at byte {error.start}: convert it first"
         raise InvalidOptionError(msg) from error
+
+
+def _read_lines(source: str) -> list[str]:
+    text = read_text(source)
     lines = text.removesuffix("\n").split("\n") if text else []  # str.splitlines cuts at U+2028 too
     return [line.removesuffix("\r") for line in lines]
 

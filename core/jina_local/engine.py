@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 import warnings
-import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_local.devices import resolve_device, resolve_dtype
-from jina_local.errors import EngineClosedError, InvalidOptionError, TruncationWarning
-from jina_local.fingerprint import embedding_fingerprint, weights_id
+from jina_local.chunk_embedder import ChunkEmbedder
+from jina_local.chunked_text import check_document, check_documents
+from jina_local.errors import TruncationWarning
+from jina_local.handle import ModelHandle
 from jina_local.inference import pooled_vectors
 from jina_local.inputs import (
     check_dimensions,
+    check_flag,
     check_max_length,
     check_normalization,
     check_supported,
     check_texts,
 )
-from jina_local.loading import LoadedModel, load_model
-from jina_local.overflow import (
-    OnOverflow,
-    check_overflow,
-    default_overflow,
-    prepare_texts,
-)
-from jina_local.source import resolve_source
+from jina_local.late_chunking import LateChunking, SpecialTokens, check_late_task
+from jina_local.overflow import OnOverflow, check_overflow, default_overflow, prepare_texts
+from jina_local.results import ChunkEmbeddings, Embeddings
 from jina_local.tasks import ROLE_TASKS
 from jina_local.vectors import to_vectors
+from jina_local.windows import DEFAULT_MARGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Embeddings", "Engine"]
+    from jina_local.chunked_text import ChunkedText
 
-_BATCH_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 16384, "mps": 4096}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings:
-    """Vectors of N texts, and what happened to each text.
-
-    Attributes:
-        vectors: float32 (N, d); row i is text i.
-        token_counts: Tokens that each vector was made from, `<s>`, `</s>` and instruction
-            included, int64 (N,). Tokens that several windows share count once.
-        truncated: Whether the end of the text was cut off, bool (N,).
-        windows: Windows that each text was run in; 1 unless it was longer than the model,
-            int64 (N,).
-    """
-
-    vectors: np.ndarray
-    token_counts: np.ndarray
-    truncated: np.ndarray
-    windows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.vectors)
+__all__ = ["Engine"]
 
 
-class Engine:
+class Engine(ModelHandle):
     """jina-embeddings-v3 on this machine.
 
     One engine serves every task and every dimension, and any number of threads. Make one with
@@ -73,149 +46,6 @@ class Engine:
         batch_tokens: The most tokens per forward pass; a longer text gets a pass of its own.
         on_close: Called once, when the engine is closed or collected.
     """
-
-    def __init__(
-        self,
-        model: LoadedModel,
-        *,
-        batch_tokens: int | None = None,
-        on_close: Callable[[], None] | None = None,
-    ) -> None:
-        self._loaded: LoadedModel | None = model
-        self._batch_tokens = batch_tokens or _BATCH_TOKENS[model.device.type]
-        self._release = weakref.finalize(self, on_close) if on_close else None
-
-    @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        local_files_only: bool = False,
-        cache_dir: str | Path | None = None,
-        token: str | None = None,
-        batch_tokens: int | None = None,
-    ) -> Self:
-        """Load a checkpoint, always anew.
-
-        The weights of jina-embeddings-v3 are licensed CC BY-NC 4.0: not for commercial use
-        without a licence from Jina AI.
-
-        Args:
-            source: A folder, a hub id such as `jinaai/jina-embeddings-v3`, or `demo`.
-            revision: Branch, tag or commit on the hub.
-            device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda`, `cuda:N`; `mps` is
-                untested.
-            dtype: `auto` (float32 on CPU, bfloat16 on CUDA), `float32`, `bfloat16`, `float16`.
-            local_files_only: Use the hub's cache and touch no network.
-            cache_dir: Where the hub's files are kept.
-            token: Access token for gated repositories.
-            batch_tokens: The most tokens per forward pass. Changes speed and memory, not results.
-
-        Raises:
-            ModelNotFoundError: If there is no such model, or a file is missing from it.
-            HubError: If the hub cannot be reached or refuses.
-            CheckpointError: If the files are not a jina-embeddings-v3 checkpoint.
-            InvalidOptionError: If an option is outside its allowed set.
-        """
-        if batch_tokens is not None and batch_tokens < 1:
-            msg = f"batch_tokens is {batch_tokens}; give a positive number, or None for the default"
-            raise InvalidOptionError(msg)
-        place = resolve_device(device)
-        precision = resolve_dtype(dtype, place)
-        found = resolve_source(
-            source,
-            revision=revision,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-            token=token,
-        )
-        model = load_model(found, device=place, dtype=precision)
-        return cls(model, batch_tokens=batch_tokens)
-
-    # What the model is
-
-    @property
-    def source(self) -> str:
-        """What the model was loaded from: a folder, a hub id, or `demo`."""
-        return self._model.source.name
-
-    @property
-    def revision(self) -> str | None:
-        """The hub's revision that was asked for; `None` for anything else."""
-        return self._model.source.revision
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The checkpoint's tasks, in the order of its adapters."""
-        return self._model.checkpoint.tasks.names
-
-    @property
-    def dimension(self) -> int:
-        """D, the model's width and the largest Matryoshka dimension."""
-        return self._model.checkpoint.config.width
-
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens that the model takes at once, specials and instruction included."""
-        return self._model.tokenizer.max_tokens
-
-    @property
-    def device(self) -> str:
-        """Where the model runs."""
-        return str(self._model.device)
-
-    @property
-    def dtype(self) -> str:
-        """What the model computes in."""
-        return str(self._model.dtype).removeprefix("torch.")
-
-    @property
-    def tokenizer_json(self) -> str:
-        """The model's tokenizer without truncation and padding, as a tokenizer.json."""
-        return str(self._model.tokenizer.tokenizer.to_str())
-
-    @property
-    def weights_id(self) -> str:
-        """SHA-256 of the weights, equal for both checkpoint layouts of equal weights."""
-        return weights_id(self._model.checkpoint)
-
-    def fingerprint(
-        self,
-        *,
-        task: str | None,
-        dimensions: int | None,
-        normalize: bool,
-        instruction: bool,
-        late: Mapping[str, Any] | None = None,
-        legacy: bool = False,
-    ) -> str:
-        """SHA-256 of everything that changes the numbers of a way of embedding.
-
-        Vectors of texts longer than the model also depend on `on_overflow`; the fingerprint stands
-        for the role's default.
-
-        Args:
-            task: Task, or `None` for the base model.
-            dimensions: Matryoshka dimension; `None` for the full width.
-            normalize: Whether vectors have unit length.
-            instruction: Whether the task's instruction is put before every text.
-            late: Late-chunking settings, if chunks are embedded in context.
-            legacy: Whether vectors are normalized before they are cut.
-        """
-        return embedding_fingerprint(
-            self._model,
-            task=task,
-            dimensions=check_dimensions(dimensions, self.dimension),
-            normalize=normalize,
-            instruction=instruction,
-            late=late,
-            legacy=legacy,
-        )
-
-    # Embedding
 
     def embed_documents(
         self,
@@ -312,18 +142,127 @@ class Engine:
         size = check_dimensions(dimensions, self.dimension)
         check_overflow(on_overflow)
         check_normalization(normalize=normalize, legacy=legacy)
+        check_flag("instruction", instruction)
         if not instruction:
             tasks = [used.without_instruction() for used in tasks]
         overflows = [on_overflow or default_overflow(used) for used in tasks]
         tokenized = model.tokenizer.tokenize(checked, [used.instruction for used in tasks])
         prepared = prepare_texts(tokenized, tasks, overflows, model.tokenizer.max_tokens)
-        pooled = pooled_vectors(model, prepared, self._batch_tokens, progress)
+        pooled = pooled_vectors(
+            model, prepared.sequences, len(checked), self._batch_tokens, progress
+        )
         return Embeddings(
             vectors=to_vectors(pooled, size, normalize=normalize, legacy=legacy),
             token_counts=prepared.token_counts,
             truncated=prepared.truncated,
             windows=prepared.windows,
         )
+
+    def embed_chunks(
+        self,
+        documents: Sequence[ChunkedText],
+        *,
+        task: str | None = ROLE_TASKS["document"],
+        dimensions: int | None = None,
+        normalize: bool = True,
+        special_tokens: SpecialTokens = "edges",
+        window_tokens: int | None = None,
+        margin_tokens: int = DEFAULT_MARGIN,
+        on_overflow: OnOverflow = "window",
+        strict: bool = False,
+        instruction: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[ChunkEmbeddings]:
+        """Embed the chunks of documents in their context: late chunking.
+
+        Each document is run as a whole, and each chunk's vector is the mean over the chunk's own
+        tokens, which have seen the rest. Documents share batches and never context.
+
+        Args:
+            documents: N documents with their chunks.
+            task: One of `tasks` except `retrieval.query`, or `None` for the base model.
+            dimensions: d, any integer in 1…`dimension`; the full width if `None`.
+            normalize: Whether vectors get unit length.
+            special_tokens: `edges`: `<s>` and the instruction count towards every chunk that
+                begins where the first one does, `</s>` towards every chunk that ends where the last
+                one does, so that one chunk over the whole text has the text's ordinary vector, as
+                in the hosted API. `exclude`: they count towards nothing.
+            window_tokens: The most tokens that are run at once, at most and by default
+                `max_tokens`. A longer document is run in windows that are cut between chunks.
+                See `jina_local.windows` for what that costs.
+            margin_tokens: Tokens of context on each side of a window's chunks, at most a quarter
+                of the window.
+            on_overflow: For documents longer than a window: `window`; `error`; `truncate` (cut,
+                and reported per chunk).
+            strict: Refuse a chunk that holds no token, instead of giving it the nearest token's
+                vector and reporting that.
+            instruction: Whether the task's instruction begins every window, as the model was
+                trained.
+            progress: Called after each forward pass with the number of documents finished so far.
+
+        Returns:
+            One result per document, with one vector per chunk, both in the order given.
+
+        Raises:
+            InvalidTextsError: If `documents` is not a list of `ChunkedText`.
+            InvalidSpansError: If a document has no tokens.
+            InvalidOptionError: If an option is outside its allowed set, or the task is that of
+                queries.
+            EmptyChunkError: If a chunk holds no token and `strict` is true.
+            TextTooLongError: If a document is too long and `on_overflow` says so.
+            NonFiniteVectorError: If the model gave NaN or infinity.
+            EngineClosedError: If the engine was closed.
+        """
+        embedder = self._chunk_embedder(
+            task=task,
+            dimensions=dimensions,
+            normalize=normalize,
+            special_tokens=special_tokens,
+            window_tokens=window_tokens,
+            margin_tokens=margin_tokens,
+            on_overflow=on_overflow,
+            strict=strict,
+            instruction=instruction,
+            progress=progress,
+        )
+        return embedder.embed(
+            [check_document(one, i) for i, one in enumerate(check_documents(documents))]
+        )
+
+    def iter_chunks(
+        self,
+        documents: Iterable[ChunkedText],
+        *,
+        task: str | None = ROLE_TASKS["document"],
+        dimensions: int | None = None,
+        normalize: bool = True,
+        special_tokens: SpecialTokens = "edges",
+        window_tokens: int | None = None,
+        margin_tokens: int = DEFAULT_MARGIN,
+        on_overflow: OnOverflow = "window",
+        strict: bool = False,
+        instruction: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[ChunkEmbeddings]:
+        """`embed_chunks` for any number of documents: one result after the other, in order.
+
+        Documents are taken a few batches at a time, so that memory stays bounded and nothing is
+        read that is not needed soon. Options are checked at the call; a document that is refused
+        is refused when its turn comes.
+        """
+        embedder = self._chunk_embedder(
+            task=task,
+            dimensions=dimensions,
+            normalize=normalize,
+            special_tokens=special_tokens,
+            window_tokens=window_tokens,
+            margin_tokens=margin_tokens,
+            on_overflow=on_overflow,
+            strict=strict,
+            instruction=instruction,
+            progress=progress,
+        )
+        return embedder.stream(check_documents(documents))
 
     def encode(  # noqa: PLR0917 - the signature that users of the original have written
         self,
@@ -389,36 +328,44 @@ class Engine:
             cut = np.flatnonzero(prepared.truncated)
             msg = f"{len(cut)} of {len(checked)} texts were cut to {limit} tokens; first: {cut[0]}"
             warnings.warn(msg, TruncationWarning, stacklevel=2)
-        pooled = pooled_vectors(model, prepared, self._batch_tokens)
+        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._batch_tokens)
         vectors = to_vectors(pooled, size, normalize=normalize_embeddings)
         return vectors[0] if isinstance(texts, str) else vectors
 
-    # Lifetime
-
-    def close(self) -> None:
-        """Let go of the weights. Closing twice is fine; using a closed engine is an error."""
-        self._loaded = None
-        if self._release is not None:
-            self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        if self._loaded is None:
-            return "Engine(closed)"
-        return f"Engine({self._loaded.source.name!r}, device={self.device!r}, dtype={self.dtype!r})"
-
-    @property
-    def _model(self) -> LoadedModel:
-        model = self._loaded
-        if model is None:
-            msg = "this engine was closed: load it again"
-            raise EngineClosedError(msg)
-        return model
+    def _chunk_embedder(
+        self,
+        *,
+        task: str | None,
+        dimensions: int | None,
+        normalize: bool,
+        special_tokens: SpecialTokens,
+        window_tokens: int | None,
+        margin_tokens: int,
+        on_overflow: OnOverflow,
+        strict: bool,
+        instruction: bool,
+        progress: Callable[[int], None] | None,
+    ) -> ChunkEmbedder:
+        model = self._model
+        used = check_late_task(model.checkpoint.tasks.find(task))
+        check_normalization(normalize=normalize, legacy=False)
+        check_flag("instruction", instruction)
+        return ChunkEmbedder(
+            model=model,
+            task=used if instruction else used.without_instruction(),
+            settings=LateChunking.checked(
+                special_tokens=special_tokens,
+                window_tokens=window_tokens,
+                margin_tokens=margin_tokens,
+                on_overflow=on_overflow,
+                strict=strict,
+                max_tokens=self.max_tokens,
+            ),
+            dimensions=check_dimensions(dimensions, self.dimension),
+            normalize=normalize,
+            batch_tokens=self._batch_tokens,
+            progress=progress,
+        )
 
 
 def _is_of(device: str | None, own: str) -> bool:

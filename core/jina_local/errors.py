@@ -8,6 +8,8 @@ jina-local catch it naturally. The tree::
     ├── InvalidOptionError (ValueError)        an option outside its allowed set
     │   ├── UnknownTaskError                   a task that the checkpoint does not have
     │   └── DimensionsError                    not an integer in 1…width
+    ├── InvalidSpansError (ValueError)         spans that are not spans of their text
+    │   └── EmptyChunkError                    a chunk without a token, where that is refused
     ├── TextTooLongError (ValueError)          more tokens than the model takes
     ├── NonFiniteVectorError (ArithmeticError) NaN or infinity where a vector should be
     ├── EngineClosedError (RuntimeError)       use after close()
@@ -18,7 +20,8 @@ jina-local catch it naturally. The tree::
     │   └── GatedModelError                    the repository asks for a token
     └── CheckpointError (ValueError)           files are there, but are not a v3 checkpoint
 
-One warning: `TruncationWarning`, when `encode` cuts a text as the reference does.
+One warning: `TruncationWarning`, when `encode` cuts a text as the reference does, and when a cut
+takes all tokens of a chunk.
 """
 
 from __future__ import annotations
@@ -27,10 +30,12 @@ __all__ = [
     "CheckpointError",
     "DeviceUnavailableError",
     "DimensionsError",
+    "EmptyChunkError",
     "EngineClosedError",
     "GatedModelError",
     "HubError",
     "InvalidOptionError",
+    "InvalidSpansError",
     "InvalidTextsError",
     "JinaLocalError",
     "MissingExtraError",
@@ -60,6 +65,14 @@ class UnknownTaskError(InvalidOptionError):
 
 class DimensionsError(InvalidOptionError):
     """The Matryoshka dimension is not an integer in 1…the model's width."""
+
+
+class InvalidSpansError(JinaLocalError, ValueError):
+    """The spans are not pairs of integers inside of their text, or there is no text."""
+
+
+class EmptyChunkError(InvalidSpansError):
+    """A chunk holds no token, and nobody allowed the nearest one to stand for it."""
 
 
 class TextTooLongError(JinaLocalError, ValueError):
@@ -99,4 +112,4 @@ class CheckpointError(JinaLocalError, ValueError):
 
 
 class TruncationWarning(UserWarning):
-    """A text was cut to the model's limit, and its end is not part of its vector."""
+    """A text was cut to the model's limit, and what was cut off is part of no vector."""

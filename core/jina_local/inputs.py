@@ -11,6 +11,9 @@ from jina_local.errors import DimensionsError, InvalidOptionError, InvalidTextsE
 
 __all__ = [
     "check_dimensions",
+    "check_encodable",
+    "check_flag",
+    "check_integer",
     "check_max_length",
     "check_normalization",
     "check_supported",
@@ -37,6 +40,45 @@ def check_texts(texts: Sequence[str]) -> list[str]:
             msg = f"text {index} is a {type(text).__name__} ({text!r:.40}), not a string"
             raise InvalidTextsError(msg)
     return checked
+
+
+def check_encodable(text: str, name: str) -> str:
+    """The text itself.
+
+    Args:
+        text: A text.
+        name: What the message calls it.
+
+    Raises:
+        InvalidTextsError: If it cannot be encoded in UTF-8 (a lone surrogate).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = (
+            f"{name} holds a lone surrogate ({error.object[error.start]!r} at "
+            f"{error.start}), which is not text: decode it properly, or replace it"
+        )
+        raise InvalidTextsError(msg) from error
+    return text
+
+
+def check_integer(name: str, value: int, smallest: int, largest: int | None = None) -> int:
+    """The value as an `int`.
+
+    Raises:
+        InvalidOptionError: If it is not an integer in smallest…largest.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = smallest - 1
+    is_inside = smallest <= number and (largest is None or number <= largest)
+    if isinstance(value, bool | np.bool_) or not is_inside:
+        allowed = f"of at least {smallest}" if largest is None else f"in {smallest}…{largest}"
+        msg = f"{name} is {value!r}; give an integer {allowed}"
+        raise InvalidOptionError(msg)
+    return number
 
 
 def check_dimensions(dimensions: int | None, width: int) -> int:
@@ -77,12 +119,21 @@ def check_normalization(*, normalize: bool, legacy: bool) -> None:
     Raises:
         InvalidOptionError: If an option is not as it must be.
     """
-    for name, value in (("normalize", normalize), ("legacy", legacy)):
-        if not isinstance(value, bool):
-            msg = f"{name} is {value!r}; give True or False"
-            raise InvalidOptionError(msg)
+    check_flag("normalize", normalize)
+    check_flag("legacy", legacy)
     if legacy and not normalize:
         msg = "legacy=True is an order of cutting and normalizing; it needs normalize=True"
+        raise InvalidOptionError(msg)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is not a bool.
+
+    Raises:
+        InvalidOptionError: If it is something else, even if it is 0 or 1.
+    """
+    if not isinstance(value, bool):
+        msg = f"{name} is {value!r}; give True or False"
         raise InvalidOptionError(msg)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from jina_local.errors import InvalidOptionError, TextTooLongError
-from jina_local.spans import PooledSequence, whole_text_sequences
+from jina_local.sequences import PooledSequence, window_sequences
+from jina_local.spans import whole_text_span
 from jina_local.tasks import ROLE_TASKS, Task
 from jina_local.windows import margin_for, plan_windows
 
@@ -22,6 +23,7 @@ __all__ = ["OnOverflow", "PreparedTexts", "check_overflow", "default_overflow", 
 OnOverflow = Literal["error", "truncate", "window"]
 """What happens to a text with more tokens than the model takes."""
 
+_NO_HEADER = np.empty(0, dtype=np.int32)
 _OVERFLOWS: tuple[OnOverflow, ...] = ("error", "truncate", "window")
 
 
@@ -30,7 +32,7 @@ class PreparedTexts:
     """N texts as sequences for the encoder, and what was done to each.
 
     Attributes:
-        sequences: At least one per text; see `PooledSequence.row`.
+        sequences: At least one per text.
         token_counts: Tokens that each vector is made from, int64 (N,).
         truncated: Whether the end of a text was cut off, bool (N,).
         windows: Sequences of each text, int64 (N,).
@@ -73,8 +75,11 @@ def prepare_texts(
             )
             raise TextTooLongError(msg)
         used = text.truncated(max_tokens) if overflow == "truncate" else text
-        plan = plan_windows(used.n_body, capacity, margin_for(capacity))
-        sequences += whole_text_sequences(used, plan, adapter=task.adapter, row=row)
+        whole = whole_text_span(used.n_body)
+        plan = plan_windows(used.n_body, whole.spans, capacity, margin_for(capacity))
+        sequences += window_sequences(
+            used, plan, whole, header=_NO_HEADER, adapter=task.adapter, item=row, first_row=row
+        )
         token_counts[row] = len(used)
         truncated[row] = used is not text
         windows[row] = len(plan)

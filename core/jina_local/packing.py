@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jina_local.spans import PooledSequence
+    from jina_local.sequences import PooledSequence
 
 __all__ = ["PackedBatch", "pack", "split_by_tokens"]
 

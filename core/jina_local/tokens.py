@@ -6,25 +6,31 @@ file about truncation and padding is switched off, because both belong to later 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from jina_local.config import read_json
-from jina_local.errors import CheckpointError, InvalidTextsError, ModelNotFoundError
+from jina_local.errors import CheckpointError, ModelNotFoundError
+from jina_local.inputs import check_encodable
 from jina_local.stored import FileStamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tokenizers import Encoding
 
-__all__ = ["TextTokenizer", "TokenizedText", "read_tokenizer"]
+__all__ = ["TextTokenizer", "TokenizedText", "joined", "read_tokenizer"]
 
-_TEXTS_PER_CALL = 1024  # the tokenizer's own results are heavy; turned into arrays in slices
+# The tokenizer's own results take 600 bytes per token: they are made into arrays piece by piece.
+_LONGEST_SLICE = 2**16
+_CHARACTERS_PER_CALL = 2**18
+_PIECES_PER_CALL = 1024
+_CUT = re.compile(r"(?<=[A-Za-z0-9]) (?=[A-Za-z0-9])")
 _FALLBACK_LIMIT = 8192  # what the reference assumes where the tokenizer says nothing
 _SMALLEST_LIMIT = 3  # <s>, one token, </s>
 _ABSURD_LIMIT = 10**9  # transformers writes 1e30 for "not known"
@@ -54,6 +60,16 @@ class TokenizedText:
     def n_body(self) -> int:
         """Tokens of the text itself."""
         return len(self.ids) - self.n_prefix - self.n_suffix
+
+    @property
+    def body(self) -> slice:
+        """Where the text's own tokens lie."""
+        return slice(self.n_prefix, len(self.ids) - self.n_suffix)
+
+    @property
+    def body_offsets(self) -> np.ndarray:
+        """Offsets of the text's own tokens, int32 (n_body, 2)."""
+        return self.offsets[self.body]
 
     def truncated(self, max_tokens: int) -> TokenizedText:
         """The first tokens of the text, specials kept, `max_tokens` in all."""
@@ -96,25 +112,93 @@ class TextTokenizer:
         Raises:
             InvalidTextsError: If a text cannot be encoded in UTF-8 (a lone surrogate).
         """
-        tokenized: list[TokenizedText] = []
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            part = slice(start, start + _TEXTS_PER_CALL)
-            prefixes = instructions[part]
-            joined = [prefix + text for prefix, text in zip(prefixes, texts[part], strict=True)]
-            _refuse_lone_surrogates(texts[part], first=start)
-            encodings = self.tokenizer.encode_batch(joined)
-            tokenized += map(self._tokenized_text, encodings, prefixes)
-        return tokenized
+        for index, text in enumerate(texts):
+            check_encodable(text, f"text {index}")
+        slices = [_slices(text) for text in texts]
+        encoded = self._encoded(
+            _Piece(text[start:stop], "" if start else instruction)
+            for text, instruction, spans in zip(texts, instructions, slices, strict=True)
+            for start, stop in spans
+        )
+        return [
+            joined([next(encoded) for _ in spans], [start for start, _ in spans])
+            for spans in slices
+        ]
+
+    def _encoded(self, pieces: Iterable[_Piece]) -> Iterator[TokenizedText]:
+        for group in _groups(pieces):
+            encodings = self.tokenizer.encode_batch([p.instruction + p.text for p in group])
+            for encoding, piece in zip(encodings, group, strict=True):
+                yield self._tokenized_text(encoding, piece.instruction)
 
     def _tokenized_text(self, encoding: Encoding, instruction: str) -> TokenizedText:
         ids = np.array(encoding.ids, dtype=np.int32)
-        offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-        body = slice(self.n_leading, len(ids) - self.n_trailing)
-        n_prefix = self.n_leading + _count_instruction(offsets[body, 1], instruction)
-        text_offsets = np.zeros_like(offsets)
-        text = slice(n_prefix, body.stop)
-        text_offsets[text] = np.maximum(offsets[text] - len(instruction), 0)
-        return TokenizedText(ids, text_offsets, n_prefix, self.n_trailing)
+        body = range(self.n_leading, len(ids) - self.n_trailing)
+        offsets = np.zeros((len(ids), 2), dtype=np.int32)
+        edges = (edge for token in body for edge in encoding.token_to_chars(token) or (0, 0))
+        bounds = np.fromiter(edges, dtype=np.int32, count=2 * len(body)).reshape(-1, 2)
+        n_instruction = _count_instruction(bounds[:, 1], instruction)
+        n_prefix = self.n_leading + n_instruction
+        text_bounds = bounds[n_instruction:] - len(instruction)
+        offsets[n_prefix : body.stop] = np.maximum(text_bounds, 0)
+        return TokenizedText(ids, offsets, n_prefix, self.n_trailing)
+
+
+class _Piece(NamedTuple):
+    """A slice of a text, and the instruction if it is the first."""
+
+    text: str
+    instruction: str
+
+
+def _slices(text: str) -> list[tuple[int, int]]:
+    """Slices of a long text whose tokens are the tokens of the text.
+
+    A single space between ASCII letters or digits is where every pre-tokenizer of this family
+    cuts, and no normalizer joins what is around it. Without one, a text stays whole.
+    """
+    spans, start = [], 0
+    while len(text) - start > _LONGEST_SLICE:
+        cut = _CUT.search(text, start + _LONGEST_SLICE)
+        if cut is None:
+            break
+        spans.append((start, cut.start()))
+        start = cut.end()
+    return [*spans, (start, len(text))]
+
+
+def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    """Pieces for one call each."""
+    group: list[_Piece] = []
+    n_characters = 0
+    for piece in pieces:
+        group.append(piece)
+        n_characters += len(piece.text)
+        if n_characters >= _CHARACTERS_PER_CALL or len(group) == _PIECES_PER_CALL:
+            yield group
+            group, n_characters = [], 0
+    if group:
+        yield group
+
+
+def joined(parts: Sequence[TokenizedText], starts: Sequence[int]) -> TokenizedText:
+    """One text from parts that were tokenized apart; the first brings the instruction.
+
+    Args:
+        parts: At least one tokenized part.
+        starts: Where each part starts in the text.
+    """
+    first = parts[0]
+    if len(parts) == 1 and not starts[0]:
+        return first
+    shifted = [part.body_offsets + start for part, start in zip(parts, starts, strict=True)]
+    specials = np.zeros((len(first), 2), dtype=np.int32)
+    prefix, suffix = slice(0, first.n_prefix), slice(first.body.stop, None)
+    return replace(
+        first,
+        ids=np.concatenate([first.ids[prefix], *(p.ids[p.body] for p in parts), first.ids[suffix]]),
+        offsets=np.concatenate([specials[prefix], *shifted, specials[suffix]], dtype=np.int32),
+    )
 
 
 def read_tokenizer(folder: Path) -> TextTokenizer:
@@ -154,18 +238,6 @@ def _max_tokens(folder: Path) -> int:
         msg = f"{path}: model_max_length is {limit!r}, not a number of tokens"
         raise CheckpointError(msg)
     return _FALLBACK_LIMIT if limit > _ABSURD_LIMIT else int(limit)
-
-
-def _refuse_lone_surrogates(texts: Sequence[str], first: int) -> None:
-    for index, text in enumerate(texts, start=first):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            msg = (
-                f"text {index} holds a lone surrogate ({error.object[error.start]!r} at "
-                f"{error.start}), which is not text: decode it properly, or replace it"
-            )
-            raise InvalidTextsError(msg) from error
 
 
 def _count_instruction(ends: np.ndarray, instruction: str) -> int:

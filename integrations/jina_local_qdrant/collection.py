@@ -25,7 +25,7 @@ from jina_local_qdrant.errors import (
     UnmanagedCollectionError,
 )
 from jina_local_qdrant.spec import METADATA_KEY, EmbeddingSpec, refuse_differences
-from jina_local_qdrant.splitting import Splitter, make_splitter
+from jina_local_qdrant.splitting import DocumentSplitter, make_splitter
 
 try:
     from qdrant_client import models
@@ -195,7 +195,7 @@ class JinaQdrant:
         return [[_hit(point) for point in response.points] for response in responses]
 
     @cached_property
-    def _splitter(self) -> Splitter:
+    def _splitter(self) -> DocumentSplitter:
         """Made when something is ingested: it reads the whole tokenizer, and searches need none."""
         return make_splitter(self._engine.tokenizer_json, self._spec.chunk_tokens)
 

@@ -267,13 +267,15 @@ def test_windows_are_one_mean_over_every_token_once(short: Engine, tiny: Checkpo
     n_prefix = 1 + sum(end <= len(instruction.rstrip()) for end in ends)
     prefix, body, suffix = encoding.ids[:n_prefix], encoding.ids[n_prefix:-1], encoding.ids[-1:]
     capacity = SHORT_LIMIT - n_prefix - 1
-    windows = plan_windows(len(body), capacity, margin_for(capacity))
+    whole = np.array([[0, len(body)]])
+    windows = plan_windows(len(body), whole, capacity, margin_for(capacity))
     pooled = []
     for window in windows:
         ids = prefix + body[window.start : window.stop] + suffix
         states = oracle.hidden_states(ids, "retrieval.passage")
-        core_start = n_prefix + window.core_start - window.start
-        core_stop = n_prefix + window.core_stop - window.start
+        (core,) = window.pieces
+        core_start = n_prefix + core.start - window.start
+        core_stop = n_prefix + core.stop - window.start
         if window is windows[0]:
             core_start = 0
         if window is windows[-1]:

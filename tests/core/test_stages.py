@@ -21,7 +21,7 @@ from jina_local.encoder import Rotary
 from jina_local.errors import InvalidOptionError, NonFiniteVectorError
 from jina_local.packing import PackedBatch, pack, split_by_tokens
 from jina_local.pooling import RowMeans, span_sums
-from jina_local.spans import PooledSequence
+from jina_local.sequences import PooledSequence, PooledSpan
 from jina_local.tasks import NO_ADAPTER
 from jina_local.vectors import (
     from_base64,
@@ -42,9 +42,8 @@ def sequences(lengths: list[int], adapter: int = 0) -> list[PooledSequence]:
         PooledSequence(
             ids=np.arange(100 * row, 100 * row + length, dtype=np.int32),
             adapter=adapter + row,
-            row=row,
-            start=0,
-            stop=length,
+            item=row,
+            spans=(PooledSpan(row, 0, length),),
         )
         for row, length in enumerate(lengths)
     ]
@@ -71,7 +70,7 @@ def test_unpacking_a_batch_gives_back_its_sequences(lengths: list[int]) -> None:
 @given(LENGTHS, st.integers(1, 60))
 def test_groups_hold_every_sequence_once_within_the_budget(lengths: list[int], budget: int) -> None:
     groups = list(split_by_tokens(sequences(lengths), budget))
-    assert sorted(s.row for group in groups for s in group) == list(range(len(lengths)))
+    assert sorted(s.item for group in groups for s in group) == list(range(len(lengths)))
     assert all(sum(map(len, group)) <= budget or len(group) == 1 for group in groups)
     flat = [len(s) for group in groups for s in group]
     assert flat == sorted(flat, reverse=True)
@@ -178,10 +177,35 @@ def test_a_row_pooled_in_parts_is_one_mean() -> None:
     hidden = torch.tensor([[1.0], [2.0], [30.0], [4.0], [50.0]])
     means = RowMeans(2, 1)
     ids = np.zeros(3, dtype=np.int32)
-    means.add(hidden[:3], [PooledSequence(ids=ids, adapter=0, row=1, start=0, stop=2)])
-    means.add(hidden[2:], [PooledSequence(ids=ids, adapter=0, row=1, start=1, stop=2)])
-    means.add(hidden[:3], [PooledSequence(ids=ids, adapter=0, row=0, start=2, stop=3)])
+    spans = (PooledSpan(1, 0, 2), PooledSpan(0, 2, 3))
+    means.add(hidden[:3], [PooledSequence(ids, adapter=0, item=0, spans=spans)])
+    means.add(hidden[2:], [PooledSequence(ids, adapter=0, item=0, spans=(PooledSpan(1, 1, 2),))])
     assert means.means().flatten().tolist() == pytest.approx([30.0, (1 + 2 + 4) / 3])
+
+
+@given(LENGTHS, st.randoms(use_true_random=False))
+def test_rows_are_means_over_their_spans_wherever_these_lie(
+    lengths: list[int], random: Any
+) -> None:
+    """Overlapping spans, several spans per row and several rows per sequence."""
+    torch.manual_seed(0)
+    hidden = torch.randn(sum(lengths), 4)
+    n_rows, first = 5, 0
+    parts: list[list[torch.Tensor]] = [[] for _ in range(n_rows)]
+    packed = []
+    for item, length in enumerate(lengths):
+        spans = []
+        for row in [*range(n_rows), *random.choices(range(n_rows), k=3)]:
+            start = random.randrange(length)
+            stop = random.randint(start + 1, length)
+            spans.append(PooledSpan(row, start, stop))
+            parts[row].append(hidden[first + start : first + stop])
+        packed.append(PooledSequence(np.zeros(length, np.int32), 0, item, tuple(spans)))
+        first += length
+    means = RowMeans(n_rows, 4)
+    means.add(hidden, packed)
+    for row, mean in enumerate(means.means()):
+        assert (mean - torch.cat(parts[row]).double().mean(0)).abs().max() <= 1e-6
 
 
 # Vectors

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_local.errors import InvalidTextsError
-from jina_local.tokens import TextTokenizer, read_tokenizer
+from jina_local.spans import token_spans
+from jina_local.tokens import TextTokenizer, _slices, read_tokenizer
 from support.checkpoints import INSTRUCTIONS
 from support.tiny_tokenizers import LAYOUTS, tiny_tokenizer, write_tokenizer
 
@@ -138,3 +139,42 @@ def test_many_texts_keep_their_order(tokenizer: TextTokenizer) -> None:
 def test_a_lone_surrogate_is_named_with_its_text(tokenizer: TextTokenizer) -> None:
     with pytest.raises(InvalidTextsError, match=r"text 1 holds a lone surrogate .*at 1"):
         tokenizer.tokenize(["fine", "x\ud800y"], ["", QUERY])
+
+
+# Long texts, in slices
+
+WORDS = st.sampled_from(
+    [*"aZ09", "word", " ", " ", "  ", "\n", "\t", "柏林", "ก็ดี", "é", "e\u0301", "ﬁ", "."]
+)
+
+
+@settings(max_examples=300)
+@given(text=st.lists(WORDS, max_size=60).map("".join), instruction=st.sampled_from([PASSAGE, ""]))
+def test_slices_of_a_long_text_have_the_tokens_of_the_text(
+    tokenizer: TextTokenizer, text: str, instruction: str
+) -> None:
+    """Ids, and the character that each token counts as being at."""
+    (whole,) = tokenizer.tokenize([text], [instruction])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.tokens._LONGEST_SLICE", 3)
+        patch.setattr("jina_local.tokens._PIECES_PER_CALL", 2)
+        (sliced, other) = tokenizer.tokenize([text, "other"], [instruction, ""])
+    assert sliced.ids.tolist() == whole.ids.tolist()
+    assert other.ids.tolist() == tokenizer.tokenizer.encode("other").ids
+    assert (sliced.n_prefix, sliced.n_suffix) == (whole.n_prefix, whole.n_suffix)
+    if text.strip():
+        characters = [(i, i + 1) for i in range(len(text))]
+        held, sliced_held = (
+            token_spans(text, tokens, characters, n_kept=tokens.n_body, edges=True)
+            for tokens in (whole, sliced)
+        )
+        assert held.fell_back.tolist() == sliced_held.fell_back.tolist()
+        assert np.array_equal(held.spans[~held.fell_back], sliced_held.spans[~held.fell_back])
+
+
+def test_a_long_text_is_sliced_and_a_text_without_spaces_is_not() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.tokens._LONGEST_SLICE", 10)
+        assert _slices("words " * 10)[:2] == [(0, 11), (12, 23)]
+        assert _slices("柏林" * 100) == [(0, 200)]
+        assert _slices("exactly 10") == [(0, 10)]

@@ -6,13 +6,22 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_local.errors import InvalidOptionError
-from jina_local.spans import whole_text_sequences
+from jina_local.sequences import window_sequences
+from jina_local.spans import whole_text_span
 from jina_local.tokens import TokenizedText
-from jina_local.windows import Window, margin_for, plan_windows
+from jina_local.windows import Piece, Window, margin_for, plan_windows
+
+Span = tuple[int, int]
+NO_HEADER = np.empty(0, dtype=np.int32)
+
+
+def whole(n_tokens: int, capacity: int, margin: int) -> list[Window]:
+    """The windows of a text that is one chunk."""
+    return plan_windows(n_tokens, np.array([[0, n_tokens]]), capacity, margin)
 
 
 @st.composite
@@ -22,32 +31,37 @@ def plans(draw: st.DrawFn) -> tuple[int, int, int]:
     return draw(st.integers(0, 2000)), capacity, margin
 
 
+# The whole text
+
+
 @given(plans())
 def test_cores_partition_the_text(plan: tuple[int, int, int]) -> None:
-    n_tokens, capacity, margin = plan
-    cores = [(w.core_start, w.core_stop) for w in plan_windows(n_tokens, capacity, margin)]
-    assert cores[0][0] == 0
-    assert cores[-1][1] == n_tokens
-    assert all(stop == start for (_, stop), (start, _) in pairwise(cores))
-    assert all(start < stop for start, stop in cores) or n_tokens == 0
+    n_tokens = plan[0]
+    cores = [window.pieces for window in whole(*plan)]
+    assert all(len(pieces) == 1 for pieces in cores)
+    assert cores[0][0].start == 0
+    assert cores[-1][0].stop == n_tokens
+    assert all(left.stop == right.start for (left,), (right,) in pairwise(cores))
+    assert all(piece.start < piece.stop for (piece,) in cores) or n_tokens == 0
 
 
 @given(plans())
 def test_every_window_fits_and_has_its_margins(plan: tuple[int, int, int]) -> None:
     n_tokens, capacity, margin = plan
-    windows = plan_windows(n_tokens, capacity, margin)
+    windows = whole(*plan)
     for i, window in enumerate(windows):
-        assert 0 <= window.start <= window.core_start
-        assert window.core_stop <= window.stop <= n_tokens
+        (core,) = window.pieces
+        assert 0 <= window.start <= core.start
+        assert core.stop <= window.stop <= n_tokens
         assert window.stop - window.start <= capacity
-        assert window.core_start - window.start == (margin if i else 0)
-        assert window.stop - window.core_stop == (margin if i < len(windows) - 1 else 0)
+        assert core.start - window.start == (margin if i else 0)
+        assert window.stop - core.stop == (margin if i < len(windows) - 1 else 0)
 
 
 @given(plans())
 def test_windows_are_balanced_and_no_fewer_would_do(plan: tuple[int, int, int]) -> None:
     n_tokens, capacity, margin = plan
-    windows = plan_windows(n_tokens, capacity, margin)
+    windows = whole(*plan)
     lengths = [window.stop - window.start for window in windows]
     assert max(lengths) - min(lengths) <= 1
     fewer = len(windows) - 1
@@ -58,17 +72,18 @@ def test_windows_are_balanced_and_no_fewer_would_do(plan: tuple[int, int, int]) 
 
 
 def test_a_text_that_fits_is_one_window() -> None:
-    assert plan_windows(100, 100, 25) == [Window(0, 100, 0, 100)]
-    assert plan_windows(0, 100, 25) == [Window(0, 0, 0, 0)]
+    assert whole(100, 100, 25) == [Window(0, 100, (Piece(0, 0, 100),))]
+    assert whole(0, 100, 25) == [Window(0, 0, (Piece(0, 0, 0),))]
 
 
 def test_margins_that_leave_no_core_are_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"windows of 10 .* margins of 5 .* 0…4"):
-        plan_windows(11, 10, 5)
+        whole(11, 10, 5)
 
 
 def test_the_default_margin_is_512_and_never_more_than_half_a_window() -> None:
     assert margin_for(8192) == 512
+    assert margin_for(8192, 100) == 100
     for capacity in range(1, 300):
         assert 2 * margin_for(capacity) < capacity
 
@@ -78,15 +93,129 @@ def test_pooled_tokens_of_all_windows_are_the_text_once(
     plan: tuple[int, int, int], n_prefix: int
 ) -> None:
     """`<s>` and instruction count in the first window only, `</s>` in the last only."""
-    n_tokens, capacity, margin = plan
+    n_tokens = plan[0]
     ids = np.arange(n_prefix + n_tokens + 1, dtype=np.int32)  # every token is its own id
     text = TokenizedText(ids, np.zeros((len(ids), 2), np.int32), n_prefix=n_prefix, n_suffix=1)
-    windows = plan_windows(n_tokens, capacity, margin)
-    sequences = whole_text_sequences(text, windows, adapter=3, row=5)
-    pooled = np.concatenate([s.ids[s.start : s.stop] for s in sequences])
-    assert np.array_equal(pooled, ids)
+    sequences = window_sequences(
+        text,
+        whole(*plan),
+        whole_text_span(n_tokens),
+        header=NO_HEADER,
+        adapter=3,
+        item=4,
+        first_row=5,
+    )
+    pooled = [s.ids[span.start : span.stop] for s in sequences for span in s.spans]
+    assert np.array_equal(np.concatenate(pooled), ids)
     for sequence in sequences:
         assert np.array_equal(sequence.ids[:n_prefix], ids[:n_prefix])
         assert sequence.ids[-1] == ids[-1]
         assert (np.diff(sequence.ids[n_prefix:-1]) == 1).all()
-        assert (sequence.adapter, sequence.row) == (3, 5)
+        assert (sequence.adapter, sequence.item) == (3, 4)
+        assert [span.row for span in sequence.spans] == [5]
+
+
+# Chunks
+
+
+@st.composite
+def chunk_plans(draw: st.DrawFn) -> tuple[int, list[Span], int, int]:
+    """A text with chunks of every kind: neighbours, gaps, overlaps, nests, short, wide, long."""
+    margin = draw(st.integers(0, 12))
+    capacity = draw(st.integers(2 * margin + 1, 2 * margin + 40))
+    n_tokens = draw(st.integers(1, 400))
+    longest = draw(st.sampled_from([1, 5, capacity, n_tokens]))
+    starts = draw(st.lists(st.integers(0, n_tokens - 1), min_size=1, max_size=25))
+    spans = [(start, min(start + draw(st.integers(1, longest)), n_tokens)) for start in starts]
+    return n_tokens, spans, capacity, margin
+
+
+def with_margins(span: Span, n_tokens: int, margin: int) -> Span:
+    return max(span[0] - margin, 0), min(span[1] + margin, n_tokens)
+
+
+@settings(max_examples=300)
+@given(chunk_plans())
+def test_every_chunk_that_fits_is_in_one_window_and_every_other_in_parts(
+    plan: tuple[int, list[Span], int, int],
+) -> None:
+    n_tokens, spans, capacity, margin = plan
+    windows = plan_windows(n_tokens, np.array(spans), capacity, margin)
+    pieces = [piece for window in windows for piece in window.pieces]
+    for chunk, (start, stop) in enumerate(spans):
+        own = sorted((p.start, p.stop) for p in pieces if p.chunk == chunk)
+        assert (own[0][0], own[-1][1]) == (start, stop)
+        assert all(left[1] == right[0] for left, right in pairwise(own))
+        assert all(first < last for first, last in own)
+        if stop - start <= capacity:
+            assert len(own) == 1
+
+
+@settings(max_examples=300)
+@given(chunk_plans())
+def test_every_window_fits_and_every_chunk_has_its_margins(
+    plan: tuple[int, list[Span], int, int],
+) -> None:
+    n_tokens, spans, capacity, margin = plan
+    for window in plan_windows(n_tokens, np.array(spans), capacity, margin):
+        assert 0 <= window.start < window.stop <= n_tokens
+        assert window.stop - window.start <= capacity
+        assert window.pieces
+        first = min(piece.start for piece in window.pieces)
+        last = max(piece.stop for piece in window.pieces)
+        assert window.start <= first
+        assert last <= window.stop
+        if n_tokens <= capacity:
+            assert (window.start, window.stop) == (0, n_tokens)
+        elif (window.start, window.stop) != with_margins((first, last), n_tokens, margin):
+            # a chunk that has no room for both margins: alone, in a full window, in the middle
+            assert {spans[piece.chunk] for piece in window.pieces} == {(first, last)}
+            assert window.stop - window.start == capacity
+            before, after = first - window.start, window.stop - last
+            assert abs(before - after) <= 1 or window.start == 0 or window.stop == n_tokens
+
+
+@settings(max_examples=300)
+@given(chunk_plans())
+def test_no_fewer_windows_would_do(plan: tuple[int, list[Span], int, int]) -> None:
+    """Filling each window with the chunks that begin next, as far as they fit, is the least."""
+    n_tokens, all_spans, capacity, margin = plan
+    spans = [
+        span
+        for span in sorted(all_spans)
+        if np.subtract(*with_margins(span, n_tokens, margin)[::-1]) <= capacity
+    ]
+    if not spans:
+        return
+    needed, begin = 0, None
+    for span in spans:
+        start, stop = with_margins(span, n_tokens, margin)
+        if begin is None or stop - begin > capacity:
+            needed, begin = needed + 1, start
+    windows = plan_windows(n_tokens, np.array(spans), capacity, margin)
+    assert len(windows) == (1 if n_tokens <= capacity else needed)
+
+
+@given(st.integers(1, 9), st.integers(1, 150), st.integers(20, 80), st.integers(0, 5))
+def test_windows_over_equal_chunks_have_equal_shares_as_nearly_as_chunks_allow(
+    size: int, n_chunks: int, capacity: int, margin: int
+) -> None:
+    spans = [(start, start + size) for start in range(0, n_chunks * size, size)]
+    windows = plan_windows(n_chunks * size, np.array(spans), capacity, margin)
+    lengths = [window.stop - window.start for window in windows]
+    share = (n_chunks * size + 2 * margin * (len(windows) - 1)) / len(windows)
+    assert all(abs(length - share) < 2 * size for length in lengths)
+
+
+def test_text_that_no_chunk_needs_is_not_run() -> None:
+    windows = plan_windows(1_000_000, np.array([[500_000, 500_010]]), 100, 20)
+    assert windows == [Window(499_980, 500_030, (Piece(0, 500_000, 500_010),))]
+
+
+def test_chunks_of_a_long_parent_stay_whole_and_the_parent_is_the_sum_of_the_windows() -> None:
+    parent, children = (0, 100), [(i, i + 10) for i in range(0, 100, 10)]
+    windows = plan_windows(100, np.array([parent, *children]), 36, 4)
+    for window in windows:
+        (part,) = (piece for piece in window.pieces if piece.chunk == 0)
+        inside = [piece for piece in window.pieces if piece.chunk != 0]
+        assert (part.start, part.stop) == (inside[0].start, inside[-1].stop)

@@ -11,7 +11,7 @@ from jina_local.checkpoint import open_checkpoint
 from jina_local.encoder import Encoder, load_encoder
 from jina_local.packing import pack
 from jina_local.pooling import RowMeans
-from jina_local.spans import PooledSequence
+from jina_local.sequences import PooledSequence, PooledSpan
 from jina_local.vectors import to_vectors
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ class Ours:
             PooledSequence(
                 ids=np.array(ids, dtype=np.int32),
                 adapter=self.tasks.find(task).adapter,
-                row=row,
-                start=0,
-                stop=len(ids),
+                item=row,
+                spans=(PooledSpan(row, 0, len(ids)),),
             )
             for row, (ids, task) in enumerate(zip(batch, tasks, strict=True))
         ]

@@ -1,0 +1,200 @@
+"""A loaded model and its lifetime: where it came from, what it is, when it is let go."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+from jina_local.devices import resolve_device, resolve_dtype
+from jina_local.errors import EngineClosedError, InvalidOptionError
+from jina_local.fingerprint import embedding_fingerprint, weights_id
+from jina_local.inputs import check_dimensions
+from jina_local.loading import LoadedModel, load_model
+from jina_local.source import resolve_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["ModelHandle"]
+
+_BATCH_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 16384, "mps": 4096}
+
+
+class ModelHandle:
+    """Holds a loaded model until it is closed.
+
+    Args:
+        model: A loaded model.
+        batch_tokens: The most tokens per forward pass; a longer text gets a pass of its own.
+        on_close: Called once, when the handle is closed or collected.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        batch_tokens: int | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._loaded: LoadedModel | None = model
+        self._batch_tokens = batch_tokens or _BATCH_TOKENS[model.device.type]
+        self._release = weakref.finalize(self, on_close) if on_close else None
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        local_files_only: bool = False,
+        cache_dir: str | Path | None = None,
+        token: str | None = None,
+        batch_tokens: int | None = None,
+    ) -> Self:
+        """Load a checkpoint, always anew.
+
+        The weights of jina-embeddings-v3 are licensed CC BY-NC 4.0: not for commercial use
+        without a licence from Jina AI.
+
+        Args:
+            source: A folder, a hub id such as `jinaai/jina-embeddings-v3`, or `demo`.
+            revision: Branch, tag or commit on the hub.
+            device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda`, `cuda:N`; `mps` is
+                untested.
+            dtype: `auto` (float32 on CPU, bfloat16 on CUDA), `float32`, `bfloat16`, `float16`.
+            local_files_only: Use the hub's cache and touch no network.
+            cache_dir: Where the hub's files are kept.
+            token: Access token for gated repositories.
+            batch_tokens: The most tokens per forward pass. Changes speed and memory, not results.
+
+        Raises:
+            ModelNotFoundError: If there is no such model, or a file is missing from it.
+            HubError: If the hub cannot be reached or refuses.
+            CheckpointError: If the files are not a jina-embeddings-v3 checkpoint.
+            InvalidOptionError: If an option is outside its allowed set.
+        """
+        if batch_tokens is not None and batch_tokens < 1:
+            msg = f"batch_tokens is {batch_tokens}; give a positive number, or None for the default"
+            raise InvalidOptionError(msg)
+        place = resolve_device(device)
+        precision = resolve_dtype(dtype, place)
+        found = resolve_source(
+            source,
+            revision=revision,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            token=token,
+        )
+        model = load_model(found, device=place, dtype=precision)
+        return cls(model, batch_tokens=batch_tokens)
+
+    # What the model is
+
+    @property
+    def source(self) -> str:
+        """What the model was loaded from: a folder, a hub id, or `demo`."""
+        return self._model.source.name
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's revision that was asked for; `None` for anything else."""
+        return self._model.source.revision
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The checkpoint's tasks, in the order of its adapters."""
+        return self._model.checkpoint.tasks.names
+
+    @property
+    def dimension(self) -> int:
+        """D, the model's width and the largest Matryoshka dimension."""
+        return self._model.checkpoint.config.width
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that the model takes at once, specials and instruction included."""
+        return self._model.tokenizer.max_tokens
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return str(self._model.device)
+
+    @property
+    def dtype(self) -> str:
+        """What the model computes in."""
+        return str(self._model.dtype).removeprefix("torch.")
+
+    @property
+    def tokenizer_json(self) -> str:
+        """The model's tokenizer without truncation and padding, as a tokenizer.json."""
+        return str(self._model.tokenizer.tokenizer.to_str())
+
+    @property
+    def weights_id(self) -> str:
+        """SHA-256 of the weights, equal for both checkpoint layouts of equal weights."""
+        return weights_id(self._model.checkpoint)
+
+    def fingerprint(
+        self,
+        *,
+        task: str | None,
+        dimensions: int | None,
+        normalize: bool,
+        instruction: bool,
+        late: Mapping[str, Any] | None = None,
+        legacy: bool = False,
+    ) -> str:
+        """SHA-256 of everything that changes the numbers of a way of embedding.
+
+        Vectors of texts longer than the model also depend on `on_overflow`; the fingerprint stands
+        for the role's default.
+
+        Args:
+            task: Task, or `None` for the base model.
+            dimensions: Matryoshka dimension; `None` for the full width.
+            normalize: Whether vectors have unit length.
+            instruction: Whether the task's instruction is put before every text.
+            late: Late-chunking settings, if chunks are embedded in context.
+            legacy: Whether vectors are normalized before they are cut.
+        """
+        return embedding_fingerprint(
+            self._model,
+            task=task,
+            dimensions=check_dimensions(dimensions, self.dimension),
+            normalize=normalize,
+            instruction=instruction,
+            late=late,
+            legacy=legacy,
+        )
+
+    # Lifetime
+
+    def close(self) -> None:
+        """Let go of the weights. Closing twice is fine; using a closed engine is an error."""
+        self._loaded = None
+        if self._release is not None:
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._loaded is None:
+            return f"{type(self).__name__}(closed)"
+        where = f"device={self.device!r}, dtype={self.dtype!r}"
+        return f"{type(self).__name__}({self._loaded.source.name!r}, {where})"
+
+    @property
+    def _model(self) -> LoadedModel:
+        model = self._loaded
+        if model is None:
+            msg = "this engine was closed: load it again"
+            raise EngineClosedError(msg)
+        return model
