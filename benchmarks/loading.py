@@ -8,7 +8,6 @@ tokenizer's vocabulary is counted by itself: it is the same whatever the weights
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.full_size import full_size_checkpoint
+from benchmarks.machine import peak_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _load(folder: Path, dtype: str) -> dict[str, float]:
     start = time.perf_counter()
     encoder = load_encoder(open_checkpoint(folder), torch.device("cpu"), getattr(torch, dtype))
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     weights = sum(_tensor_bytes(encoder))
     del tokenizer
     return {

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "peak_bytes"]
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "qdrant-client")
 
@@ -29,6 +29,13 @@ def describe_machine() -> dict[str, object]:
         "packages": {name: version(name) for name in _PACKAGES},
         "commit": _commit(),
     }
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever had; `getrusage` would count its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
 
 
 def _processor() -> str:

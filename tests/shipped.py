@@ -64,13 +64,16 @@ def test_namespaces_are_shared_with_siblings(tmp_path: Path) -> None:
 
 
 def test_the_engine_works() -> None:
-    from jina_local import Engine
+    from jina_local import ChunkedText, Engine
 
     with Engine.load("demo", device="cpu") as engine:
         documents = engine.embed_documents(["Parse command-line options.", "Copy a file."])
         query = engine.embed_queries(["how do I read arguments?"])
+        text = "Lisbon has seven hills. The city has trams."
+        (chunks,) = engine.embed_chunks([ChunkedText(text, [(0, 23), (24, 43)])])
     scores = query.vectors @ documents.vectors.T
     assert scores.argmax() == 0
+    assert chunks.vectors.shape == (2, documents.vectors.shape[1])
 
 
 def test_the_command_line_works(tmp_path: Path) -> None:
@@ -83,6 +86,8 @@ def test_the_command_line_works(tmp_path: Path) -> None:
     (folder / "a.txt").write_text("Ships that pass in the night.")
     (folder / "b.md").write_text("# Bread\n\nFlour, water and salt.")
     where = ("--collection", "docs")
+    compared = run(command, "chunks", str(folder / "b.md"), "--query", "bread", "--json")
+    assert '"windows": 1' in compared
     run(command, "index", str(folder), "--to", str(tmp_path / "index"), *where)
     found = run(command, "search", "boats", "--in", str(tmp_path / "index"), *where, "--json")
     assert found.index("a.txt") < found.index("b.md")

@@ -500,12 +500,19 @@ def test_truncate_warns_once_if_chunks_lost_all_their_tokens(short: Engine) -> N
     documents = [in_tens(words(n)) for n in (10, 200, 300)]
     with pytest.warns(TruncationWarning) as caught:
         results = short.embed_chunks(documents, on_overflow="truncate")
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     assert not results[0].truncated.any()
     for result, n in zip(results[1:], (20, 30), strict=True):
         assert len(result) == n
         assert result.fell_back.any()
         assert (result.truncated[result.fell_back]).all()
+
+
+def test_the_iterator_warns_where_it_is_read(short: Engine) -> None:
+    results = short.iter_chunks([in_tens(words(200))], on_overflow="truncate")
+    with pytest.warns(TruncationWarning) as caught:
+        next(results)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_truncate_is_silent_if_every_chunk_has_tokens_left(short: Engine) -> None:
