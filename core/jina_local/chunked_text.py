@@ -13,7 +13,7 @@ import numpy as np
 from jina_local.errors import InvalidSpansError, InvalidTextsError
 from jina_local.inputs import check_encodable, check_texts
 
-__all__ = ["ChunkedText", "check_document", "check_documents"]
+__all__ = ["ChunkedText", "check_document", "check_documents", "check_spans"]
 
 Span = tuple[int, int]
 
@@ -42,7 +42,7 @@ class ChunkedText:
 
     def __post_init__(self) -> None:
         _check_strings(self.text, self.header)
-        object.__setattr__(self, "spans", _checked_spans(self.spans, len(self.text)))
+        object.__setattr__(self, "spans", check_spans(self.spans, len(self.text)))
         if not self.text or self.text.isspace():
             msg = f"the text is {'blank' if self.text else 'empty'}: there is nothing to embed"
             raise InvalidSpansError(msg)
@@ -121,7 +121,16 @@ def _check_strings(text: object, header: object) -> None:
     check_encodable(header or "", "the header")
 
 
-def _checked_spans(spans: object, n_characters: int) -> tuple[Span, ...]:
+def check_spans(spans: object, n_characters: int) -> tuple[Span, ...]:
+    """The spans as pairs of integers.
+
+    Args:
+        spans: Pairs of start and end.
+        n_characters: Length of their text.
+
+    Raises:
+        InvalidSpansError: If there is none, or one is no span of the text.
+    """
     if isinstance(spans, str | bytes) or not isinstance(spans, Iterable):
         msg = f"spans is a {type(spans).__name__}; give a list of (start, end) pairs"
         raise InvalidSpansError(msg)
