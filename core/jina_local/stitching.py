@@ -14,8 +14,11 @@ earlier founds the first belief, and the later is confirmed by it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from jina_local.errors import InvalidOptionError
 from jina_local.inputs import check_texts
@@ -63,7 +66,7 @@ def stitch(
     Args:
         chunks: Texts in reading order; a chunk may lie inside the one before it.
         offsets: Where each chunk starts in the source, in code points from any origin. What is no
-            int, or negative, is no hint.
+            integer, or negative, is no hint.
         overlapping: Whether a chunk repeats the end of the one before it, per chunk or for all. It
             counts for chunks without a usable offset.
 
@@ -187,22 +190,29 @@ def _checked_offsets(offsets: Sequence[int | None] | None, n_chunks: int) -> lis
     if offsets is None:
         return [None] * n_chunks
     _check_one_per_chunk("offsets", offsets, n_chunks)
-    return [offset if _is_hint(offset) else None for offset in offsets]
+    return [_hint(offset) for offset in offsets]
 
 
-def _is_hint(offset: int | None) -> bool:
-    return isinstance(offset, int) and not isinstance(offset, bool) and offset >= 0
+def _hint(offset: object) -> int | None:
+    """The offset if it is a place, in any type of integer."""
+    if isinstance(offset, bool | np.bool_):
+        return None
+    try:
+        place = operator.index(offset)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return place if place >= 0 else None
 
 
 def _checked_overlapping(overlapping: Sequence[bool] | bool, n_chunks: int) -> list[bool]:
-    if isinstance(overlapping, bool):
-        return [overlapping] * n_chunks
+    if isinstance(overlapping, bool | np.bool_):
+        return [bool(overlapping)] * n_chunks
     _check_one_per_chunk("overlapping", overlapping, n_chunks)
     for index, value in enumerate(overlapping):
-        if not isinstance(value, bool):
+        if not isinstance(value, bool | np.bool_):
             msg = f"overlapping is {value!r:.40} for chunk {index}; give True or False"
             raise InvalidOptionError(msg)
-    return list(overlapping)
+    return [bool(value) for value in overlapping]
 
 
 def _check_one_per_chunk(name: str, values: Sequence[object], n_chunks: int) -> None:

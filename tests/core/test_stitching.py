@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,6 +190,21 @@ def test_a_child_behind_its_sibling_is_put_behind_the_text() -> None:
 def test_what_is_no_int_is_no_hint(hint: Any) -> None:
     assert stitch(["ab", "b"], [0, 1]).text == "ab"
     assert stitch(["ab", "b"], [0, hint]).text == "ab b"
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_any_integer_is_a_hint(kind: Any) -> None:
+    expected = stitch(["abc", "bcd"], [0, 1], overlapping=False)
+    assert stitch(["abc", "bcd"], [kind(0), kind(1)]) == expected
+    assert expected.placed_by_offset == (True, True)
+    assert stitch(["ab", "b"], [0, np.True_]).text == "ab b"
+
+
+def test_overlapping_is_any_sort_of_bool() -> None:
+    yes, no = np.True_, np.False_
+    assert stitch(["ab", "bc"], overlapping=yes).text == "abc"
+    assert stitch(["ab", "bc"], overlapping=no).text == "ab bc"
+    assert stitch(["ab", "bc", "cd"], overlapping=[no, yes, no]).text == "abc cd"
 
 
 def test_what_is_negative_is_no_hint() -> None:
