@@ -6,9 +6,9 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from jina_local.devices import resolve_device, resolve_dtype
-from jina_local.errors import EngineClosedError, InvalidOptionError
+from jina_local.errors import EngineClosedError
 from jina_local.fingerprint import embedding_fingerprint, weights_id
-from jina_local.inputs import check_dimensions
+from jina_local.inputs import check_dimensions, check_integer
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
 
@@ -28,6 +28,9 @@ class ModelHandle:
         model: A loaded model.
         batch_tokens: The most tokens per forward pass; a longer text gets a pass of its own.
         on_close: Called once, when the handle is closed or collected.
+
+    Raises:
+        InvalidOptionError: If `batch_tokens` is no positive integer.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class ModelHandle:
         batch_tokens: int | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
+        default = _BATCH_TOKENS[model.device.type]
+        self._batch_tokens = _check_batch_tokens(batch_tokens) or default
         self._loaded: LoadedModel | None = model
-        self._batch_tokens = batch_tokens or _BATCH_TOKENS[model.device.type]
         self._release = weakref.finalize(self, on_close) if on_close else None
 
     @classmethod
@@ -76,9 +80,7 @@ class ModelHandle:
             CheckpointError: If the files are not a jina-embeddings-v3 checkpoint.
             InvalidOptionError: If an option is outside its allowed set.
         """
-        if batch_tokens is not None and batch_tokens < 1:
-            msg = f"batch_tokens is {batch_tokens}; give a positive number, or None for the default"
-            raise InvalidOptionError(msg)
+        _check_batch_tokens(batch_tokens)
         place = resolve_device(device)
         precision = resolve_dtype(dtype, place)
         found = resolve_source(
@@ -198,3 +200,7 @@ class ModelHandle:
             msg = "this engine was closed: load it again"
             raise EngineClosedError(msg)
         return model
+
+
+def _check_batch_tokens(batch_tokens: int | None) -> int | None:
+    return None if batch_tokens is None else check_integer("batch_tokens", batch_tokens, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import TypeGuard
 
 import numpy as np
 
@@ -16,8 +17,10 @@ __all__ = [
     "check_integer",
     "check_max_length",
     "check_normalization",
+    "check_progress",
     "check_supported",
     "check_texts",
+    "is_list_like",
 ]
 
 
@@ -40,6 +43,13 @@ def check_texts(texts: Sequence[str]) -> list[str]:
             msg = f"text {index} is a {type(text).__name__} ({text!r:.40}), not a string"
             raise InvalidTextsError(msg)
     return checked
+
+
+def is_list_like(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether something may stand for a list: items in an order, and no string of any kind."""
+    return isinstance(value, Iterable) and not isinstance(
+        value, str | bytes | bytearray | Mapping | Set
+    )
 
 
 def check_encodable(text: str, name: str) -> str:
@@ -134,6 +144,17 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         msg = f"{name} is {value!r}; give True or False"
+        raise InvalidOptionError(msg)
+
+
+def check_progress(progress: Callable[[int], None] | None) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        InvalidOptionError: If it is neither a function nor `None`.
+    """
+    if progress is not None and not callable(progress):
+        msg = f"progress is {progress!r:.40}; give a function of one number, or None"
         raise InvalidOptionError(msg)
 
 

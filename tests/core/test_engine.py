@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -408,6 +409,18 @@ def test_load_refuses_unknown_options(tiny: Checkpoint, option: dict[str, Any]) 
     (value,) = option.values()
     with pytest.raises(InvalidOptionError, match=str(value)):
         Engine.load(tiny.folder, **option)
+
+
+@pytest.mark.parametrize("batch_tokens", [0, -1, True, 1.5, "64"])
+def test_a_batch_has_a_positive_number_of_tokens(tiny: Checkpoint, batch_tokens: Any) -> None:
+    """Whichever way an engine is made."""
+    message = re.escape(f"batch_tokens is {batch_tokens!r}; give an integer of at least 1")
+    with pytest.raises(InvalidOptionError, match=message):
+        Engine.load("no/such/model", batch_tokens=batch_tokens)
+    with Engine.load(tiny.folder, device="cpu") as engine:
+        with pytest.raises(InvalidOptionError, match=message):
+            Engine(engine._model, batch_tokens=batch_tokens)
+        assert len(Engine(engine._model, batch_tokens=np.int64(64)).embed(["a"])) == 1  # type: ignore[arg-type]
 
 
 # Fine-tunes
