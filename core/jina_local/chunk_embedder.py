@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from jina_local.chunked_text import ChunkedText, check_document
+from jina_local.errors import JinaLocalError
 from jina_local.inference import pooled_vectors
-from jina_local.late_chunking import LateChunking, prepare_documents
+from jina_local.late_chunking import LateChunking, PreparedDocument, prepare_documents
 from jina_local.results import ChunkEmbeddings
 from jina_local.vectors import to_vectors
 
@@ -21,6 +24,7 @@ __all__ = ["ChunkEmbedder"]
 
 _PASSES_PER_GROUP = 4  # enough for full batches of like lengths
 _CHARACTERS_PER_TOKEN = 4
+_TOKENS_AROUND = 16  # specials and instruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,16 @@ class ChunkEmbedder:
     """Embeds the chunks of documents in their context.
 
     Attributes:
-        model: A loaded model.
+        model: Gives the loaded model, or refuses because it was let go.
         task: The documents' task.
         settings: How chunks are embedded.
         dimensions: d.
         normalize: Whether vectors get unit length.
-        batch_tokens: The most tokens per forward pass.
+        batch_tokens: The most tokens per forward pass; a longer window gets a pass of its own.
         progress: Called after each pass with the number of documents finished so far.
     """
 
-    model: LoadedModel
+    model: Callable[[], LoadedModel]
     task: Task
     settings: LateChunking
     dimensions: int
@@ -48,49 +52,79 @@ class ChunkEmbedder:
     def embed(
         self, documents: Sequence[ChunkedText], *, n_before: int = 0
     ) -> list[ChunkEmbeddings]:
-        """Embed documents that may share batches; everything is checked before anything is run.
+        """Embed documents that may share batches; each is looked at before anything is run.
 
         Args:
             documents: N documents.
             n_before: Documents that came before these.
         """
+        model = self.model()
         prepared = prepare_documents(
-            documents, self.task, self.settings, self.model.tokenizer, first_index=n_before
+            documents, self.task, self.settings, model.tokenizer, first_index=n_before
         )
         report = self.progress
         pooled = pooled_vectors(
-            self.model,
+            model,
             [sequence for document in prepared for sequence in document.sequences],
             sum(len(document.chunks) for document in prepared),
             self.batch_tokens,
             report and (lambda finished: report(n_before + finished)),
         )
-        results, first = [], 0
-        for document in prepared:
-            rows = pooled[first : first + len(document.chunks)]
-            first += len(document.chunks)
-            results.append(
-                ChunkEmbeddings(
-                    vectors=to_vectors(rows, self.dimensions, normalize=self.normalize),
-                    token_counts=document.token_counts,
-                    fell_back=document.chunks.fell_back,
-                    combined=document.combined,
-                    truncated=document.chunks.truncated,
-                    windows=len(document.sequences),
-                    tokens=document.tokens,
-                )
-            )
-        return results
+        rows = torch.split(pooled, [len(document.chunks) for document in prepared])
+        return [
+            self._result(document, own, name=f"document {index}, chunk")
+            for index, (document, own) in enumerate(zip(prepared, rows, strict=True), n_before)
+        ]
 
     def stream(self, documents: Iterable[ChunkedText]) -> Iterator[ChunkEmbeddings]:
-        """Embed documents a few batches at a time, and no more of them than that."""
-        waiting: list[ChunkedText] = []
-        n_done = n_characters = 0
-        for document in documents:
-            waiting.append(check_document(document, n_done + len(waiting)))
-            n_characters += len(document.text)
-            if n_characters >= _PASSES_PER_GROUP * _CHARACTERS_PER_TOKEN * self.batch_tokens:
-                yield from self.embed(waiting, n_before=n_done)
-                n_done, n_characters, waiting = n_done + len(waiting), 0, []
-        if waiting:
-            yield from self.embed(waiting, n_before=n_done)
+        """Embed documents a few batches at a time, and read no more of them than that.
+
+        Whatever goes wrong with a document, its predecessors' results come first.
+        """
+        n_before = 0
+        for group in self._groups(documents):
+            try:
+                results = self.embed(group, n_before=n_before)
+            except JinaLocalError:  # which one is refused shows when each is run by itself
+                for index, document in enumerate(group, n_before):
+                    yield from self.embed([document], n_before=index)
+            else:
+                yield from results
+            n_before += len(group)
+
+    def _groups(self, documents: Iterable[ChunkedText]) -> Iterator[list[ChunkedText]]:
+        """Documents for a few passes each; at a bad one, first those that came before it."""
+        group: list[ChunkedText] = []
+        n_tokens = 0
+        try:
+            for index, document in enumerate(documents):
+                group.append(check_document(document, index))
+                n_tokens += _size(document)
+                if n_tokens >= _PASSES_PER_GROUP * self.batch_tokens:
+                    yield group
+                    group, n_tokens = [], 0
+        except Exception:  # also the source's own
+            if group:
+                yield group
+            raise
+        if group:
+            yield group
+
+    def _result(
+        self, document: PreparedDocument, pooled: torch.Tensor, *, name: str
+    ) -> ChunkEmbeddings:
+        return ChunkEmbeddings(
+            vectors=to_vectors(pooled, self.dimensions, normalize=self.normalize, name=name),
+            token_counts=document.token_counts,
+            fell_back=document.chunks.fell_back,
+            combined=document.combined,
+            truncated=document.chunks.truncated,
+            windows=len(document.sequences),
+            tokens=document.tokens,
+        )
+
+
+def _size(document: ChunkedText) -> int:
+    """Tokens of a document, estimated before there are any; a vector counts as one more."""
+    n_characters = len(document.text) + len(document.header or "")
+    return n_characters // _CHARACTERS_PER_TOKEN + _TOKENS_AROUND + len(document.spans)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from jina_local.errors import InvalidSpansError, InvalidTextsError
-from jina_local.inputs import check_encodable, check_texts
+from jina_local.inputs import check_encodable, check_texts, is_list_like
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jina_local.splitting import Span
 
 __all__ = ["ChunkedText", "check_document", "check_documents", "check_spans"]
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class ChunkedText:
             overlap, nest, repeat, leave gaps and come in any order; text in no span is context.
         header: Text that every window of the document begins with, such as its title or path. It
             is attended to and never part of a vector.
-        tokenized_apart: Whether each chunk is tokenized on its own; see `from_chunks`.
+        tokenized_apart: Whether each chunk is tokenized on its own; see `from_chunks`. Such
+            chunks follow each other, and nothing but white space is outside of them.
 
     Raises:
         InvalidTextsError: If text or header is not a string.
-        InvalidSpansError: If there is no text, no span, or something that is no span of the text.
+        InvalidSpansError: If the text is blank, if there is no span or something that is no span of
+            the text, or if chunks that are tokenized apart overlap or leave out text.
     """
 
     text: str
@@ -47,7 +51,7 @@ class ChunkedText:
             msg = f"the text is {'blank' if self.text else 'empty'}: there is nothing to embed"
             raise InvalidSpansError(msg)
         if self.tokenized_apart:
-            _check_ascending(self.spans)
+            _check_apart(self.text, self.spans)
 
     @classmethod
     def from_chunks(cls, chunks: Sequence[str], header: str | None = None) -> Self:
@@ -84,9 +88,9 @@ def check_documents(documents: Iterable[ChunkedText]) -> Iterable[ChunkedText]:
     """Refuse what cannot be a collection of documents.
 
     Raises:
-        InvalidTextsError: If it is one document, a string, or nothing that can be iterated.
+        InvalidTextsError: If it is one document, or nothing that has items in an order.
     """
-    if isinstance(documents, ChunkedText | str) or not isinstance(documents, Iterable):
+    if not is_list_like(documents):
         msg = f"documents is a {type(documents).__name__}; give a list of ChunkedText, even for one"
         raise InvalidTextsError(msg)
     return documents
@@ -131,7 +135,7 @@ def check_spans(spans: object, n_characters: int) -> tuple[Span, ...]:
     Raises:
         InvalidSpansError: If there is none, or one is no span of the text.
     """
-    if isinstance(spans, str | bytes) or not isinstance(spans, Iterable):
+    if not is_list_like(spans):
         msg = f"spans is a {type(spans).__name__}; give a list of (start, end) pairs"
         raise InvalidSpansError(msg)
     checked = tuple(_checked_span(span, i, n_characters) for i, span in enumerate(spans))
@@ -142,9 +146,9 @@ def check_spans(spans: object, n_characters: int) -> tuple[Span, ...]:
 
 
 def _checked_span(span: object, index: int, n_characters: int) -> Span:
-    edges = list(span) if isinstance(span, Iterable) and not isinstance(span, str) else []
+    edges = list(span) if is_list_like(span) else []
     try:
-        start, stop = map(operator.index, edges)
+        start, stop = map(operator.index, edges)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         edges = []
     if not edges or any(isinstance(edge, bool | np.bool_) for edge in edges):
@@ -159,11 +163,20 @@ def _checked_span(span: object, index: int, n_characters: int) -> Span:
     return start, stop
 
 
-def _check_ascending(spans: Sequence[Span]) -> None:
-    edges = [edge for span in spans for edge in span]
-    if edges != sorted(edges):
-        msg = "chunks that are tokenized apart follow each other; these spans overlap"
-        raise InvalidSpansError(msg)
+def _check_apart(text: str, spans: Sequence[Span]) -> None:
+    """Refuse what tokenizing chunk by chunk would repeat or leave out."""
+    position = 0
+    for index, (start, stop) in enumerate([*spans, (len(text), len(text))]):
+        if start < position:
+            msg = f"chunks that are tokenized apart follow each other; span {index} goes back"
+            raise InvalidSpansError(msg)
+        if text[position:start].strip():
+            msg = (
+                f"chunks that are tokenized apart leave out nothing but white space; characters "
+                f"{position} to {start} ({text[position:start]!r:.40}) are in none"
+            )
+            raise InvalidSpansError(msg)
+        position = stop
 
 
 def _without_white_space(text: str, start: int, stop: int) -> Span:

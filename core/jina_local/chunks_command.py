@@ -29,6 +29,7 @@ from jina_local.cli import (
     read_text,
 )
 from jina_local.errors import InvalidOptionError, InvalidSpansError, InvalidTextsError
+from jina_local.late_options import DEFAULT_MARGIN, SMALLEST_WINDOW, SpecialTokens
 from jina_local.similarity_plot import check_plot, draw_similarities
 from jina_local.source import DEMO, ModelSource
 from jina_local.splitting import check_chunk_tokens, line_spans, make_splitter, paragraph_spans
@@ -54,13 +55,6 @@ class SplitterName(StrEnum):
     paragraphs = "paragraphs"
     tokens = "tokens"
     markdown = "markdown"
-
-
-class SpecialTokens(StrEnum):
-    """What becomes of `<s>`, the instruction and `</s>`."""
-
-    edges = "edges"
-    exclude = "exclude"
 
 
 _COUNTING = (SplitterName.tokens, SplitterName.markdown)
@@ -118,17 +112,22 @@ def chunks(
         ),
     ] = None,
     header: Annotated[
-        str | None, typer.Option(help="Text that the model reads before the document.")
+        str | None, typer.Option(help="Text that every window begins with, as a title; late only.")
     ] = None,
     special_tokens: Annotated[
         SpecialTokens, typer.Option(help="Pool <s>, prompt and </s> at the edges, or nowhere.")
-    ] = SpecialTokens.edges,
+    ] = "edges",
     window_tokens: Annotated[
-        int | None, typer.Option(min=3, help="The most tokens at once.", show_default="the model's")
+        int | None,
+        typer.Option(
+            min=SMALLEST_WINDOW,
+            help="The most tokens of a window, with prompt and header.",
+            show_default="the model's",
+        ),
     ] = None,
     margin_tokens: Annotated[
-        int, typer.Option(min=0, help="Tokens of context on each side of a window's chunks.")
-    ] = 512,
+        int, typer.Option(min=0, help="Tokens of context on each side of a chunk.")
+    ] = DEFAULT_MARGIN,
     model: ModelOption = "demo",
     dimensions: DimensionsOption = None,
     device: DeviceOption = "auto",
@@ -145,7 +144,8 @@ def chunks(
     """How similar chunks are to a query, embedded late and plain.
 
     Late: the model reads the whole document, and each chunk's vector is the mean over its tokens.
-    Plain: the model reads each chunk alone. Give the chunks by --spans or by --splitter.
+    Plain: the model reads each chunk alone, without header. Give the chunks by --spans or by
+    --splitter.
     """
     way = _way(spans, splitter, chunk_tokens)
     if plot is not None:
@@ -262,15 +262,20 @@ def _compare(
     """Embed the chunks in both ways; white space around a chunk counts in neither."""
     wanted = engine.embed_queries([query], dimensions=dimensions).vectors[0]
     texts = [document.text[start:stop].strip() for start, stop in document.spans]
-    with progress("embedding", total=len(texts)) as report:
+    with progress("embedding", total=1 + len(texts)) as report:  # the document, then its chunks
         (late,) = engine.embed_chunks(
             [document],
             dimensions=dimensions,
-            special_tokens=special_tokens.value,
+            special_tokens=special_tokens,
             window_tokens=window_tokens,
             margin_tokens=margin_tokens,
+            progress=report,
         )
-        plain = engine.embed_documents(texts, dimensions=dimensions, progress=report)
+        plain = engine.embed_documents(
+            texts,
+            dimensions=dimensions,
+            progress=report and (lambda finished: report(1 + finished)),
+        )
     return _Comparison(query, document, late, late.vectors @ wanted, plain.vectors @ wanted)
 
 

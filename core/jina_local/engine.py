@@ -17,6 +17,7 @@ from jina_local.inputs import (
     check_flag,
     check_max_length,
     check_normalization,
+    check_progress,
     check_supported,
     check_texts,
 )
@@ -132,7 +133,8 @@ class Engine(ModelHandle):
         Raises:
             InvalidTextsError: If `texts` is not a list of strings.
             InvalidOptionError: If an option is outside its allowed set, or a task is unknown.
-            TextTooLongError: If a text is too long and `on_overflow` says so.
+            TextTooLongError: If a text is too long and `on_overflow` says so, or if the instruction
+                leaves no room for any of it.
             NonFiniteVectorError: If the model gave NaN or infinity.
             EngineClosedError: If the engine was closed.
         """
@@ -140,9 +142,10 @@ class Engine(ModelHandle):
         checked = check_texts(texts)
         tasks = model.checkpoint.tasks.for_texts(task, len(checked))
         size = check_dimensions(dimensions, self.dimension)
-        check_overflow(on_overflow)
+        check_overflow(on_overflow, has_default=True)
         check_normalization(normalize=normalize, legacy=legacy)
         check_flag("instruction", instruction)
+        check_progress(progress)
         if not instruction:
             tasks = [used.without_instruction() for used in tasks]
         overflows = [on_overflow or default_overflow(used) for used in tasks]
@@ -187,15 +190,15 @@ class Engine(ModelHandle):
                 begins where the first one does, `</s>` towards every chunk that ends where the last
                 one does, so that one chunk over the whole text has the text's ordinary vector, as
                 in the hosted API. `exclude`: they count towards nothing.
-            window_tokens: The most tokens that are run at once, at most and by default
-                `max_tokens`. A longer document is run in windows that are cut between chunks.
-                See `jina_local.windows` for what that costs.
-            margin_tokens: Tokens of context on each side of a window's chunks, at most a quarter
-                of the window.
+            window_tokens: The most tokens of one window, `<s>`, instruction, header and `</s>`
+                included; at most and by default `max_tokens`. A longer document is run in windows
+                that are cut between chunks. See `jina_local.windows` for what that costs.
+            margin_tokens: Tokens of context on each side of a chunk; at most a quarter of what a
+                window holds of the text is used. Longer chunks have less.
             on_overflow: For documents longer than a window: `window`; `error`; `truncate` (cut,
                 and reported per chunk).
-            strict: Refuse a chunk that holds no token, instead of giving it the nearest token's
-                vector and reporting that.
+            strict: Refuse a chunk that holds no token, or none that was kept, instead of giving it
+                the nearest token's vector and reporting that.
             instruction: Whether the task's instruction begins every window, as the model was
                 trained.
             progress: Called after each forward pass with the number of documents finished so far.
@@ -205,11 +208,12 @@ class Engine(ModelHandle):
 
         Raises:
             InvalidTextsError: If `documents` is not a list of `ChunkedText`.
-            InvalidSpansError: If a document has no tokens.
-            InvalidOptionError: If an option is outside its allowed set, or the task is that of
-                queries.
+            InvalidSpansError: If a document has no token that is more than white space.
+            InvalidOptionError: If an option is outside its allowed set, or the task is unknown or
+                that of queries.
             EmptyChunkError: If a chunk holds no token and `strict` is true.
-            TextTooLongError: If a document is too long and `on_overflow` says so.
+            TextTooLongError: If a document is too long and `on_overflow` says so, or if instruction
+                and header leave no room for it in a window.
             NonFiniteVectorError: If the model gave NaN or infinity.
             EngineClosedError: If the engine was closed.
         """
@@ -247,8 +251,10 @@ class Engine(ModelHandle):
         """`embed_chunks` for any number of documents: one result after the other, in order.
 
         Documents are taken a few batches at a time, so that memory stays bounded and nothing is
-        read that is not needed soon. Options are checked at the call; a document that is refused
-        is refused when its turn comes.
+        read that is not needed soon. Options are checked at the call. A document that is refused
+        is refused when its turn comes, after the results of all documents before it; so is an
+        error of the source itself. If the engine is closed meanwhile, `EngineClosedError` follows
+        what was already computed.
         """
         embedder = self._chunk_embedder(
             task=task,
@@ -346,12 +352,12 @@ class Engine(ModelHandle):
         instruction: bool,
         progress: Callable[[int], None] | None,
     ) -> ChunkEmbedder:
-        model = self._model
-        used = check_late_task(model.checkpoint.tasks.find(task))
+        used = check_late_task(self._model.checkpoint.tasks.find(task))
         check_normalization(normalize=normalize, legacy=False)
         check_flag("instruction", instruction)
+        check_progress(progress)
         return ChunkEmbedder(
-            model=model,
+            model=lambda: self._model,
             task=used if instruction else used.without_instruction(),
             settings=LateChunking.checked(
                 special_tokens=special_tokens,

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from jina_local.errors import (
-    EmptyChunkError,
-    InvalidOptionError,
-    InvalidSpansError,
-    TextTooLongError,
-    TruncationWarning,
-)
+from jina_local.errors import EmptyChunkError, InvalidOptionError, TruncationWarning
 from jina_local.inputs import check_flag, check_integer
-from jina_local.overflow import OnOverflow, check_overflow
+from jina_local.late_options import SMALLEST_WINDOW, SpecialTokens
+from jina_local.overflow import OnOverflow, check_overflow, refuse_no_room, refuse_too_long
 from jina_local.sequences import PooledSequence, window_sequences
 from jina_local.spans import TokenSpans, token_spans
 from jina_local.tasks import ROLE_TASKS, Task
@@ -41,10 +36,7 @@ __all__ = [
     "prepare_documents",
 ]
 
-SpecialTokens = Literal["edges", "exclude"]
-"""What `<s>`, the instruction and `</s>` count towards: the outermost chunks, or nothing."""
-
-_SMALLEST_WINDOW = 3  # <s>, one token, </s>
+_NO_HEADER = np.empty(0, dtype=np.int32)
 _CALLER = 5  # frames from a warning to whoever called `embed_chunks`, or takes from `iter_chunks`
 
 
@@ -55,7 +47,8 @@ class LateChunking:
     Attributes:
         special_tokens: What `<s>`, the instruction and `</s>` count towards.
         window_tokens: The most tokens per window, specials, instruction and header included.
-        margin_tokens: Tokens of context on each side of a chunk, at most a quarter of a window.
+        margin_tokens: Tokens of context on each side of a chunk; at most a quarter of what is left
+            of a window for the text is used.
         on_overflow: What happens to a document with more tokens than a window.
         strict: Whether a chunk without a token of its own is an error.
     """
@@ -82,18 +75,16 @@ class LateChunking:
         Raises:
             InvalidOptionError: If an option is outside its allowed set.
         """
-        if special_tokens not in ("edges", "exclude"):
-            msg = f"special_tokens is {special_tokens!r}; give 'edges' or 'exclude'"
+        if special_tokens not in get_args(SpecialTokens):
+            choices = " or ".join(map(repr, get_args(SpecialTokens)))
+            msg = f"special_tokens is {special_tokens!r}; give {choices}"
             raise InvalidOptionError(msg)
         check_flag("strict", strict)
-        if on_overflow is None:
-            msg = "on_overflow is None; give 'error', 'truncate' or 'window'"
-            raise InvalidOptionError(msg)
-        check_overflow(on_overflow)
+        check_overflow(on_overflow, has_default=False)
         size = max_tokens if window_tokens is None else window_tokens
         return cls(
             special_tokens=special_tokens,
-            window_tokens=check_integer("window_tokens", size, _SMALLEST_WINDOW, max_tokens),
+            window_tokens=check_integer("window_tokens", size, SMALLEST_WINDOW, max_tokens),
             margin_tokens=check_integer("margin_tokens", margin_tokens, 0),
             on_overflow=on_overflow,
             strict=strict,
@@ -152,9 +143,10 @@ def prepare_documents(
         first_index: What the first document is called in messages.
 
     Raises:
-        InvalidSpansError: If a document has no tokens.
+        InvalidSpansError: If a document has no token that is more than white space.
         EmptyChunkError: If a chunk has no token of its own and `strict` refuses that.
-        TextTooLongError: If a document is too long and `on_overflow` says so, or its header is.
+        TextTooLongError: If a document is too long and `on_overflow` says so, or if instruction
+            and header leave no room for it.
     """
     bodies = _tokenized(documents, task, tokenizer)
     headers = _tokenized_headers(documents, tokenizer)
@@ -189,15 +181,15 @@ def _prepared(
     first_row: int,
     name: str,
 ) -> PreparedDocument:
-    if not text.n_body:
-        msg = f"{name} has no tokens: the tokenizer drops all of its characters"
-        raise InvalidSpansError(msg)
     around = text.n_prefix + len(header) + text.n_suffix
     capacity = settings.window_tokens - around
-    _refuse_too_long(text.n_body, around, settings, name)
+    if capacity < 1:
+        refuse_no_room(name, around, settings.window_tokens)
+    if settings.on_overflow == "error" and text.n_body > capacity:
+        refuse_too_long(name, around + text.n_body, settings.window_tokens)
     n_kept = min(text.n_body, capacity) if settings.on_overflow == "truncate" else text.n_body
     edges = settings.special_tokens == "edges"
-    chunks = token_spans(document.text, text, document.spans, n_kept=n_kept, edges=edges)
+    chunks = token_spans(document.text, text, document.spans, n_kept=n_kept, edges=edges, name=name)
     if settings.strict and chunks.fell_back.any():
         msg = f"{name}: {_lost_chunks(document, chunks)}; strict=True refuses that"
         raise EmptyChunkError(msg)
@@ -240,36 +232,25 @@ def _tokenized_headers(
     documents: Sequence[ChunkedText], tokenizer: TextTokenizer
 ) -> list[np.ndarray]:
     """The ids of each document's header, without specials, int32 (h,)."""
-    names = list(dict.fromkeys((document.header or "").strip() for document in documents))
-    tokenized = tokenizer.tokenize(names, [""] * len(names))
-    ids = {name: text.ids[text.body] for name, text in zip(names, tokenized, strict=True)}
-    nothing = np.empty(0, dtype=np.int32)
-    headers = ((document.header or "").strip() for document in documents)
-    return [ids[header] if header else nothing for header in headers]
-
-
-def _refuse_too_long(n_body: int, around: int, settings: LateChunking, name: str) -> None:
-    limit = settings.window_tokens
-    if around >= limit:
-        msg = (
-            f"{name}: {around} tokens of instruction, header and specials leave no room for text "
-            f"in windows of {limit}; shorten the header or use larger windows"
-        )
-        raise TextTooLongError(msg)
-    if settings.on_overflow == "error" and around + n_body > limit:
-        msg = (
-            f"{name} has {around + n_body} tokens with its instruction, and a window takes "
-            f"{limit}; say on_overflow='window' or on_overflow='truncate'"
-        )
-        raise TextTooLongError(msg)
+    headers = [(document.header or "").strip() for document in documents]
+    distinct = list(dict.fromkeys(headers))
+    tokenized = tokenizer.tokenize(distinct, [""] * len(distinct))
+    ids = {header: text.ids[text.body] for header, text in zip(distinct, tokenized, strict=True)}
+    return [ids[header] if header else _NO_HEADER for header in headers]
 
 
 def _lost_chunks(document: ChunkedText, chunks: TokenSpans) -> str:
-    lost = np.flatnonzero(chunks.fell_back).tolist()
-    start, stop = document.spans[lost[0]]
-    more = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
+    """What became of the first chunk that fell back, and how many others did."""
+    first, *others = np.flatnonzero(chunks.fell_back).tolist()
+    start, stop = document.spans[first]
     shown = f"{document.text[start:stop]!r:.40}"
-    return f"chunk {lost[0]} (characters {start} to {stop}, {shown}){more} has no token of its own"
+    more = f" (and {len(others)} other chunks have none)" if others else ""
+    what = (
+        "lost all of its tokens to on_overflow='truncate'"
+        if chunks.truncated[first]
+        else "has no token of its own"
+    )
+    return f"chunk {first} (characters {start} to {stop}, {shown}) {what}{more}"
 
 
 def _warn_of_lost_chunks(prepared: Sequence[PreparedDocument], first_index: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from jina_local.tokens import TokenizedText
 
-__all__ = ["OnOverflow", "PreparedTexts", "check_overflow", "default_overflow", "prepare_texts"]
+__all__ = [
+    "OnOverflow",
+    "PreparedTexts",
+    "check_overflow",
+    "default_overflow",
+    "prepare_texts",
+    "refuse_no_room",
+    "refuse_too_long",
+]
 
 OnOverflow = Literal["error", "truncate", "window"]
 """What happens to a text with more tokens than the model takes."""
@@ -59,9 +67,10 @@ def prepare_texts(
         max_tokens: The most tokens that the model takes.
 
     Raises:
-        TextTooLongError: If a text is too long whose overflow is `error`.
+        TextTooLongError: If a text is too long whose overflow is `error`, or if its instruction
+            leaves no room for any of it.
     """
-    _refuse_too_long(texts, overflows, max_tokens)
+    _refuse_all_too_long(texts, overflows, max_tokens)
     sequences: list[PooledSequence] = []
     token_counts = np.empty(len(texts), dtype=np.int64)
     truncated = np.zeros(len(texts), dtype=bool)
@@ -69,11 +78,7 @@ def prepare_texts(
     for row, (text, task, overflow) in enumerate(zip(texts, tasks, overflows, strict=True)):
         capacity = max_tokens - text.n_prefix - text.n_suffix
         if len(text) > max_tokens and capacity < 1:
-            msg = (
-                f"text {row}: {text.n_prefix + text.n_suffix} tokens of instruction and specials "
-                f"leave no room for the text in {max_tokens}; use a larger limit"
-            )
-            raise TextTooLongError(msg)
+            refuse_no_room(f"text {row}", text.n_prefix + text.n_suffix, max_tokens)
         used = text.truncated(max_tokens) if overflow == "truncate" else text
         whole = whole_text_span(used.n_body)
         plan = plan_windows(used.n_body, whole.spans, capacity, margin_for(capacity))
@@ -86,7 +91,45 @@ def prepare_texts(
     return PreparedTexts(sequences, token_counts, truncated, windows)
 
 
-def _refuse_too_long(
+def refuse_no_room(name: str, n_around: int, limit: int) -> NoReturn:
+    """Refuse a text of which no window would hold anything.
+
+    Args:
+        name: What the message calls the text.
+        n_around: Tokens around the text in every window.
+        limit: The most tokens of a window.
+
+    Raises:
+        TextTooLongError: Always.
+    """
+    msg = (
+        f"{name}: {n_around} tokens of instruction and header, with specials, leave no room for "
+        f"the text in {limit}; use a larger limit or a shorter header"
+    )
+    raise TextTooLongError(msg)
+
+
+def refuse_too_long(name: str, n_tokens: int, limit: int, n_others: int = 0) -> NoReturn:
+    """Refuse a text that is longer than a window.
+
+    Args:
+        name: What the message calls the text.
+        n_tokens: Its tokens, with all that is around it.
+        limit: The most tokens of a window.
+        n_others: Other texts that are too long.
+
+    Raises:
+        TextTooLongError: Always.
+    """
+    msg = (
+        f"{name} has {n_tokens} tokens with all that is around it, and one window takes {limit}"
+        + (f" ({n_others + 1} texts are too long)" if n_others else "")
+        + "; shorten it, or say on_overflow='truncate' or on_overflow='window'"
+    )
+    raise TextTooLongError(msg)
+
+
+def _refuse_all_too_long(
     texts: Sequence[TokenizedText], overflows: Sequence[OnOverflow], max_tokens: int
 ) -> None:
     too_long = [
@@ -95,13 +138,8 @@ def _refuse_too_long(
         if overflow == "error" and len(text) > max_tokens
     ]
     if too_long:
-        msg = (
-            f"text {too_long[0]} has {len(texts[too_long[0]])} tokens with its instruction, "
-            f"and the model takes {max_tokens}"
-            + (f" ({len(too_long)} texts are too long)" if len(too_long) > 1 else "")
-            + "; shorten it, or say on_overflow='truncate' or on_overflow='window'"
-        )
-        raise TextTooLongError(msg)
+        first, *others = too_long
+        refuse_too_long(f"text {first}", len(texts[first]), max_tokens, len(others))
 
 
 def default_overflow(task: Task) -> OnOverflow:
@@ -109,13 +147,16 @@ def default_overflow(task: Task) -> OnOverflow:
     return "error" if task.name == ROLE_TASKS["query"] else "window"
 
 
-def check_overflow(on_overflow: OnOverflow | None) -> None:
-    """Refuse anything but the three ways and `None`.
+def check_overflow(on_overflow: OnOverflow | None, *, has_default: bool) -> None:
+    """Refuse anything but the three ways, and `None` where there is no default for it.
 
     Raises:
         InvalidOptionError: If it is something else.
     """
-    if on_overflow is not None and on_overflow not in _OVERFLOWS:
-        choices = ", ".join(map(repr, _OVERFLOWS))
-        msg = f"on_overflow is {on_overflow!r}; give {choices}, or None for the role's default"
-        raise InvalidOptionError(msg)
+    if on_overflow in _OVERFLOWS or (on_overflow is None and has_default):
+        return
+    *choices, last = map(repr, _OVERFLOWS)
+    if has_default:
+        choices, last = [*choices, last], "None for the role's default"
+    msg = f"on_overflow is {on_overflow!r}; give {', '.join(choices)}, or {last}"
+    raise InvalidOptionError(msg)

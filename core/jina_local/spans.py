@@ -3,29 +3,28 @@
 A token belongs to the chunk that holds its first character that is no white space, so that a token
 across the seam of two chunks is in exactly one of them. Where a tokenizer counts the space before a
 word as part of its token makes no difference. A token without any such character belongs where the
-next one does, and at the end of the text where the previous one does.
+next one does, and at the end of the text where the previous one does. A chunk that holds no token
+falls back to the one over its first character, white space included, or else to the nearest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_local.errors import CheckpointError
+from jina_local.errors import CheckpointError, InvalidSpansError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jina_local.tokens import TokenizedText
 
-__all__ = ["WHITE_SPACE", "TokenSpans", "token_spans", "whole_text_span"]
+__all__ = ["TokenSpans", "token_spans", "whole_text_span"]
 
-WHITE_SPACE = "".join(
-    map(chr, (*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680))
-) + "".join(map(chr, (*range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)))
-"""What `str.isspace` calls white space."""
+_BEYOND_WHITE_SPACE = 0x3001  # the first code point after all of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +36,10 @@ class TokenSpans:
             int64 (S, 2). Of a chunk that fell back, the token that stands for it.
         fell_back: Whether no token is the chunk's own, bool (S,).
         truncated: Whether tokens of the chunk were cut off with the end of the text, bool (S,).
-        begins: Whether the chunk begins where the text's first chunk does, and so takes `<s>` and
-            the instruction, bool (S,).
-        ends: Whether the chunk ends where the text's last chunk does, and so takes `</s>`,
-            bool (S,).
+        begins: Whether the chunk takes `<s>` and the instruction: of the chunks with a token of
+            their own, none begins earlier; bool (S,).
+        ends: Whether the chunk takes `</s>`: of the chunks with a token of their own, none ends
+            later in what is left of the text; bool (S,).
     """
 
     spans: np.ndarray
@@ -73,48 +72,66 @@ def token_spans(
     *,
     n_kept: int,
     edges: bool,
+    name: str,
 ) -> TokenSpans:
     """The tokens of each chunk.
 
     Args:
         text: The text.
-        tokenized: Its tokens, with at least one that is not white space.
+        tokenized: Its tokens.
         spans: S spans of characters.
-        n_kept: Tokens of the text, counted from its beginning, that are not cut off.
+        n_kept: Tokens of the text, counted from its beginning, that are not cut off; at least one.
         edges: Whether prefix and suffix count towards the outermost chunks.
+        name: What messages call the text.
 
     Raises:
+        InvalidSpansError: If the text has no token that is more than white space.
         CheckpointError: If the tokenizer's offsets run backwards.
     """
-    is_content = ~np.isin(_code_points(text), _code_points(WHITE_SPACE))
-    content = np.flatnonzero(is_content).astype(np.int32)  # characters that are no white space
+    content = np.flatnonzero(~_is_white_space(text)).astype(np.int32)
     bounds = tokenized.body_offsets
     whole = np.array(spans, dtype=np.int64).reshape(-1, 2)
     trimmed = _trimmed(whole, content)
-    held = np.searchsorted(_first_characters(bounds, content), trimmed)  # (S, 2)
+    held = np.searchsorted(_first_characters(bounds, content, name), trimmed)  # (S, 2)
+    truncated = (held[:, 1] > n_kept) & (held[:, 0] < held[:, 1])
     kept = np.minimum(held, n_kept)
     fell_back = kept[:, 0] == kept[:, 1]
-    for chunk in np.flatnonzero(fell_back):  # few, if any
-        nearest = _nearest_token(whole[chunk, 0], bounds[:n_kept])
-        kept[chunk] = nearest, nearest + 1
+    nearest = _nearest_tokens(whole[fell_back, 0], bounds[:n_kept])
+    kept[fell_back] = np.stack([nearest, nearest + 1], axis=1)
+    if n_kept < len(bounds):
+        end = bounds[:n_kept, 1].max()
+        trimmed[:, 1] = np.where(truncated, end, np.minimum(trimmed[:, 1], end))
     begins, ends = _outermost(trimmed, ~fell_back & edges)
-    return TokenSpans(kept, fell_back, held[:, 1] > n_kept, begins, ends)
+    return TokenSpans(kept, fell_back, truncated, begins, ends)
 
 
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+def _is_white_space(text: str) -> np.ndarray:
+    """What `str.isspace` says of each character, bool (n,)."""
+    code_points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    is_space: np.ndarray = _white_space()[np.minimum(code_points, _BEYOND_WHITE_SPACE)]
+    return is_space
 
 
-def _first_characters(bounds: np.ndarray, content: np.ndarray) -> np.ndarray:
+@cache
+def _white_space() -> np.ndarray:
+    """Whether each code point is white space, up to one that stands for all beyond."""
+    return np.array([chr(code).isspace() for code in range(_BEYOND_WHITE_SPACE + 1)])
+
+
+def _first_characters(bounds: np.ndarray, content: np.ndarray, name: str) -> np.ndarray:
     """Where each token counts as being: its first character that is no white space.
 
     Args:
         bounds: Start and end of each token in the text, (t, 2).
-        content: Positions of all characters that are no white space, in order.
+        content: Positions of all characters that are no white space, in order; at least one.
+        name: What messages call the text.
     """
     places = np.searchsorted(content, bounds[:, 0])
     candidates = content[np.minimum(places, len(content) - 1)]
     is_blank = (candidates < bounds[:, 0]) | (candidates >= bounds[:, 1])
+    if is_blank.all():
+        msg = f"{name} has no tokens: its characters are white space to the tokenizer, or nothing"
+        raise InvalidSpansError(msg)
     n_tokens = len(bounds)
     here_or_next = np.where(is_blank, n_tokens, np.arange(n_tokens))
     here_or_next = np.minimum.accumulate(here_or_next[::-1])[::-1]
@@ -137,15 +154,24 @@ def _trimmed(spans: np.ndarray, content: np.ndarray) -> np.ndarray:
     return trimmed
 
 
-def _nearest_token(character: int, bounds: np.ndarray) -> int:
-    """The token over a character, or else the nearest one; the earliest of several.
+def _nearest_tokens(characters: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The token over each character, or else the nearest one; the earliest of several.
 
     Args:
-        character: A position in the text.
-        bounds: Start and end of each token in the text, (t, 2).
+        characters: Positions in the text, (c,).
+        bounds: Start and end of each token in the text, (t, 2); starts never decrease.
+
+    Returns:
+        Indices of tokens, int64 (c,).
     """
-    distances = np.maximum(bounds[:, 0] - character, character - bounds[:, 1] + 1)
-    return int(np.maximum(distances, 0).argmin())
+    starts, furthest = bounds[:, 0], np.maximum.accumulate(bounds[:, 1])
+    after = np.searchsorted(starts, characters, side="right")  # the first that starts beyond
+    reached = furthest[np.maximum(after, 1) - 1]
+    before = np.searchsorted(furthest, np.minimum(reached, characters + 1))
+    behind = np.maximum(characters + 1 - reached, 0)
+    ahead = starts[np.minimum(after, len(starts) - 1)] - characters
+    is_before = (after > 0) & ((after == len(starts)) | (behind <= ahead))
+    return np.where(is_before, before, after)
 
 
 def _outermost(trimmed: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

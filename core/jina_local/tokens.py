@@ -30,7 +30,14 @@ __all__ = ["TextTokenizer", "TokenizedText", "joined", "read_tokenizer"]
 _LONGEST_SLICE = 2**16
 _CHARACTERS_PER_CALL = 2**18
 _PIECES_PER_CALL = 1024
-_CUT = re.compile(r"(?<=[A-Za-z0-9]) (?=[A-Za-z0-9])")
+_LETTERS = (
+    "A-Za-z0-9"
+    "\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"  # Latin
+    "\u0386\u0388-\u03ce"  # Greek
+    "\u0400-\u0481\u048a-\u052f"  # Cyrillic
+    "\uac00-\ud7a3"  # syllables of Hangul
+)
+_CUT = re.compile(f"(?<=[{_LETTERS}]) (?=[{_LETTERS}])")
 _FALLBACK_LIMIT = 8192  # what the reference assumes where the tokenizer says nothing
 _SMALLEST_LIMIT = 3  # <s>, one token, </s>
 _ABSURD_LIMIT = 10**9  # transformers writes 1e30 for "not known"
@@ -154,8 +161,9 @@ class _Piece(NamedTuple):
 def _slices(text: str) -> list[tuple[int, int]]:
     """Slices of a long text whose tokens are the tokens of the text.
 
-    A single space between ASCII letters or digits is where every pre-tokenizer of this family
-    cuts, and no normalizer joins what is around it. Without one, a text stays whole.
+    A single space between letters or digits is where every pre-tokenizer of this family cuts, and
+    no normalizer joins what is around it: none of these letters is made from a space, and marks
+    that combine follow a letter. Without such a space, a text stays whole.
     """
     spans, start = [], 0
     while len(text) - start > _LONGEST_SLICE:

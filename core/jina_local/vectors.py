@@ -32,7 +32,12 @@ __all__ = [
 
 
 def to_vectors(
-    pooled: torch.Tensor, dimensions: int, *, normalize: bool = True, legacy: bool = False
+    pooled: torch.Tensor,
+    dimensions: int,
+    *,
+    normalize: bool = True,
+    legacy: bool = False,
+    name: str = "row",
 ) -> np.ndarray:
     """Cut pooled vectors to a Matryoshka dimension and give them unit length.
 
@@ -41,14 +46,16 @@ def to_vectors(
         dimensions: d, at most D.
         normalize: Whether vectors get unit length.
         legacy: Normalize first and cut then, as the reference did before it was fixed.
+        name: What messages call a row, in front of its number.
 
     Returns:
         float32 (N, d).
 
     Raises:
-        NonFiniteVectorError: If a row holds NaN or infinity, or has no direction.
+        NonFiniteVectorError: If a row holds NaN or infinity, or is to be normalized and has no
+            direction.
     """
-    _refuse_rows(~torch.isfinite(pooled).all(dim=1), "NaN or infinity")
+    _refuse_rows(~torch.isfinite(pooled).all(dim=1), "NaN or infinity", name)
     if legacy and normalize:
         cut = F.normalize(pooled, dim=1)[:, :dimensions]
     elif normalize:
@@ -56,18 +63,18 @@ def to_vectors(
     else:
         cut = pooled[:, :dimensions]
     if normalize and not legacy:
-        _refuse_rows(cut.norm(dim=1) < _NEARLY_ONE, "a vector without direction")
+        _refuse_rows(cut.norm(dim=1) < _NEARLY_ONE, "a vector without direction", name)
     return cut.numpy(force=True).copy()
 
 
 _NEARLY_ONE = 0.99
 
 
-def _refuse_rows(bad: torch.Tensor, what: str) -> None:
+def _refuse_rows(bad: torch.Tensor, what: str, name: str) -> None:
     if bad.any():
         rows = torch.nonzero(bad).flatten().tolist()
         msg = (
-            f"the model gave {what} for row {rows[0]}"
+            f"the model gave {what} for {name} {rows[0]}"
             + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")
             + ": check the weights with another dtype; float16 overflows where bfloat16 does not"
         )

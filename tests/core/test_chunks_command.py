@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import re
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
 
-from jina_local import ChunkedText, Engine
+from jina_local import ChunkedText, Engine, chunks_command
 from jina_local.cli import LICENCE_NOTE, main
 from jina_local.similarity_plot import _drawable, draw_similarities
 from jina_local.splitting import line_spans, make_splitter, paragraph_spans
 from support.checkpoints import Checkpoint, TinyConfig, write_tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 TEXT = (
@@ -186,6 +188,32 @@ def test_without_options_the_engine_s_own_defaults_hold(
     finished = chunks("-", "-q", QUERY, "--json", stdin=text)
     with Engine.load(short.folder, device="cpu") as engine:
         assert_equals_engine(finished, engine, ChunkedText(text, paragraph_spans(text)))
+
+
+def test_defaults_of_late_chunking_are_the_engine_s() -> None:
+    own = inspect.signature(chunks_command.chunks).parameters
+    of_engine = inspect.signature(Engine.embed_chunks).parameters
+    for name in ("special_tokens", "window_tokens", "margin_tokens", "dimensions"):
+        assert own[name].default == of_engine[name].default
+
+
+def test_progress_counts_the_document_and_then_its_chunks(
+    chunks: Chunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document is most of the work, and was no part of it once."""
+    totals: list[int] = []
+    seen: list[int] = []
+
+    @contextmanager
+    def watched(_: str, total: int) -> Iterator[Callable[[int], None]]:
+        totals.append(total)
+        yield seen.append
+
+    monkeypatch.setattr(chunks_command, "progress", watched)
+    assert chunks("-", "-q", QUERY).code == 0
+    assert totals == [1 + 4]
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (1, 1 + 4)
 
 
 # What the chunks are

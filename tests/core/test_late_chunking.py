@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,8 +27,12 @@ from jina_local.errors import (
     InvalidSpansError,
     InvalidTextsError,
     JinaLocalError,
+    NonFiniteVectorError,
+    TextTooLongError,
     UnknownTaskError,
 )
+from jina_local.inference import pooled_vectors
+from jina_local.spans import _nearest_tokens
 from support.checkpoints import INSTRUCTIONS, TASKS, TINY, write_tiny
 from support.late_oracle import (
     LateOracle,
@@ -34,6 +41,7 @@ from support.late_oracle import (
     mixed_chunks,
     mixed_texts,
     partitions,
+    rejecting_empty,
     span_lists,
 )
 from support.oracle import Oracle
@@ -106,7 +114,8 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def embedded(engine: Engine, document: ChunkedText, **options: Any) -> ChunkEmbeddings:
-    (result,) = engine.embed_chunks([document], **options)
+    with rejecting_empty():
+        (result,) = engine.embed_chunks([document], **options)
     return result
 
 
@@ -238,7 +247,8 @@ def test_4_documents_do_not_hear_one_another(
     """Whatever is run in one pass with them."""
     rebatched = Engine(late._model, batch_tokens=budget)
     for engine in (late, rebatched):
-        together = engine.embed_chunks(found)
+        with rejecting_empty():
+            together = engine.embed_chunks(found)
         assert len(together) == len(found)
         for result, document in zip(together, found, strict=True):
             alone = embedded(late, document)
@@ -405,10 +415,11 @@ def test_a_header_is_heard_and_never_pooled(
     late: Engine, oracle: LateOracle, text: str, data: st.DataObject, policy: Any
 ) -> None:
     spans = data.draw(span_lists(text))
-    plain, headed = late.embed_chunks(
-        [ChunkedText(text, spans), ChunkedText(text, spans, "Capital of Germany")],
-        special_tokens=policy,
-    )
+    with rejecting_empty():
+        plain, headed = late.embed_chunks(
+            [ChunkedText(text, spans), ChunkedText(text, spans, "Capital of Germany")],
+            special_tokens=policy,
+        )
     assert np.array_equal(plain.token_counts, headed.token_counts)
     assert np.array_equal(plain.fell_back, headed.fell_back)
     n_header = len(tiny_tokenizer(LAYOUTS[0]).encode("Capital of Germany").ids) - 2
@@ -477,9 +488,68 @@ def test_strict_refuses_exactly_what_would_fall_back(late: Engine, document: Chu
 
 def test_strict_names_the_chunk(late: Engine) -> None:
     found = [ChunkedText("fine", [(0, 4)]), ChunkedText("ab   cd", [(0, 2), (3, 4)])]
-    with pytest.raises(EmptyChunkError, match=r"3, 4|3…4|3:4|chunk 1|span 1") as caught:
+    message = re.escape("document 1: chunk 1 (characters 3 to 4, ' ') has no token of its own;")
+    with pytest.raises(EmptyChunkError, match=message) as caught:
         late.embed_chunks(found, strict=True)
-    assert isinstance(caught.value, InvalidSpansError | ValueError)
+    assert isinstance(caught.value, InvalidSpansError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_strict_says_if_the_tokens_of_a_chunk_were_cut_off(late: Engine) -> None:
+    """Which no other span would mend."""
+    document = ChunkedText("a city is the largest of river", [(0, 6), (7, 9), (22, 24), (25, 30)])
+    with pytest.raises(EmptyChunkError) as caught:
+        late.embed_chunks(
+            [document], strict=True, task=None, on_overflow="truncate", window_tokens=5
+        )
+    assert str(caught.value) == (
+        "document 0: chunk 2 (characters 22 to 24, 'of') lost all of its tokens to "
+        "on_overflow='truncate' (and 1 other chunks have none); strict=True refuses that"
+    )
+
+
+INVISIBLE = st.lists(st.sampled_from(["\x01", "\x7f", " ", "\u3000", "\u200b", "\u00ad"]))
+
+
+@given(text=INVISIBLE.map("".join).filter(str.strip), task=st.sampled_from(MODES), data=st.data())
+@settings(max_examples=60)
+def test_a_text_is_refused_iff_none_of_its_tokens_is_visible(
+    late: Engine, oracle: LateOracle, text: str, task: str | None, data: st.DataObject
+) -> None:
+    """Nothing could tell its chunks from one another, or from those of another such text."""
+    apart = ChunkedText.from_chunks([text, " ", text])
+    for document in (ChunkedText(text, data.draw(span_lists(text))), apart):
+        found = [ChunkedText("fine", [(0, 4)]), document]
+        if oracle.tokens(document, task).positions:
+            assert len(late.embed_chunks(found, task=task)) == 2
+        else:
+            with pytest.raises(InvalidSpansError, match="document 1 has no tokens: "):
+                late.embed_chunks(found, task=task)
+
+
+@pytest.mark.parametrize("text", ["\x01 \x01", "\u3000\x7f"])
+def test_a_text_of_control_characters_has_no_tokens(late: Engine, text: str) -> None:
+    for document in (ChunkedText(text, [(0, 1), (0, 2)]), ChunkedText.from_chunks([text])):
+        with pytest.raises(InvalidSpansError, match="document 0 has no tokens: "):
+            late.embed_chunks([document])
+
+
+@given(
+    bounds=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), min_size=1, max_size=12).map(
+        sorted
+    ),
+    characters=st.lists(st.integers(0, 40), max_size=8),
+)
+@settings(max_examples=300)
+def test_the_nearest_token_is_the_earliest_of_the_nearest(
+    bounds: list[tuple[int, int]], characters: list[int]
+) -> None:
+    """Against every token's distance; ranges may be empty, overlap and nest."""
+    ranges = [(start, start + size) for start, size in bounds]
+    found = _nearest_tokens(np.array(characters, dtype=np.int64), np.array(ranges))
+    for token, character in zip(found.tolist(), characters, strict=True):
+        distances = [max(start - character, character - (end - 1), 0) for start, end in ranges]
+        assert token == distances.index(min(distances))
 
 
 # Chunks that somebody else has cut
@@ -523,31 +593,57 @@ def no_work() -> Callable[[int], None]:
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
-        ([], r"(?i)no (spans|chunks)"),
-        ([(0, 1, 2)], r"\(0, 1, 2\)|3"),
-        ([(0,)], r"\(0,\)|1"),
-        ([5], r"5"),
-        ((0, 3), r"0"),
-        ([(0, 1), "ab"], r"'?ab'?"),
-        ([(0, 1.0)], r"1\.0|float"),
-        ([(0, "1")], r"'1'|str"),
-        ([(None, 1)], r"None"),
-        ([(0, True)], r"True|bool"),
-        ([(False, 1)], r"False|bool"),
-        ([(0, np.True_)], r"True|bool"),
-        ([(-1, 2)], r"-1"),
-        ([(3, 2)], r"3.*2"),
-        ([(0, 99)], r"99"),
-        ([(0, 1), (98, 99)], r"9[89]"),
-        (None, r"None"),
-        (5, r"5|int"),
+        ([], "the document has no chunks"),
+        ([(0, 1, 2)], "span 0 is (0, 1, 2); give a pair"),
+        ([(0,)], "span 0 is (0,); give a pair"),
+        ([5], "span 0 is 5; give a pair"),
+        ((0, 3), "span 0 is 0; give a pair"),
+        ([(0, 1), "ab"], "span 1 is 'ab'; give a pair"),
+        ([(0, 1.0)], "span 0 is (0, 1.0); give a pair"),
+        ([(0, "1")], "span 0 is (0, '1'); give a pair"),
+        ([(None, 1)], "span 0 is (None, 1); give a pair"),
+        ([(0, True)], "span 0 is (0, True); give a pair"),
+        ([(False, 1)], "span 0 is (False, 1); give a pair"),
+        ([(0, np.True_)], f"span 0 is (0, {np.True_!r}); give a pair"),
+        ([b"\x00\x03"], "span 0 is b'\\x00\\x03'; give a pair"),
+        ([{0, 3}], "span 0 is {0, 3}; give a pair"),
+        ([{0: 1, 3: 4}], "span 0 is {0: 1, 3: 4}; give a pair"),
+        ([(-1, 2)], "span 0 is (-1, 2); give 0 ≤ start ≤ end ≤ 8"),
+        ([(3, 2)], "span 0 is (3, 2); give 0 ≤ start ≤ end ≤ 8"),
+        ([(0, 99)], "span 0 is (0, 99); give 0 ≤ start ≤ end ≤ 8"),
+        ([(0, 1), (98, 99)], "span 1 is (98, 99); give 0 ≤ start ≤ end ≤ 8"),
+        ({(0, 1)}, "spans is a set; give a list"),
+        ({(0, 1): "a"}, "spans is a dict; give a list"),
+        (b"\x00\x01", "spans is a bytes; give a list"),
+        (bytearray(2), "spans is a bytearray; give a list"),
+        (None, "spans is a NoneType; give a list"),
+        (5, "spans is a int; give a list"),
     ],
 )
 def test_spans_must_be_pairs_of_integers_inside_the_text(spans: Any, message: str) -> None:
-    with pytest.raises(InvalidSpansError, match=message) as caught:
+    with pytest.raises(InvalidSpansError, match=re.escape(message)) as caught:
         ChunkedText("one text", spans)
     assert isinstance(caught.value, JinaLocalError)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([(0, 3), (2, 8)], "span 1 goes back"),
+        ([(0, 8), (0, 3)], "span 1 goes back"),
+        ([(0, 3)], "characters 3 to 8 (' text') are in none"),
+        ([(4, 8)], "characters 0 to 4 ('one ') are in none"),
+        ([(0, 2), (4, 8)], "characters 2 to 4 ('e ') are in none"),
+    ],
+)
+def test_chunks_that_are_tokenized_apart_are_all_of_the_text(
+    spans: list[tuple[int, int]], message: str
+) -> None:
+    """What is in none of them would be dropped, and what is in two would be read twice."""
+    with pytest.raises(InvalidSpansError, match=re.escape(message)):
+        ChunkedText("one text", spans, tokenized_apart=True)
+    assert ChunkedText(" one text", [(1, 4), (4, 4), (5, 9)], tokenized_apart=True).tokenized_apart
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \u3000"])
@@ -591,25 +687,28 @@ def test_a_chunked_text_is_frozen_and_takes_any_integers() -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ("a lone string", r"str"),
-        (ChunkedText("a single document", [(0, 1)]), r"ChunkedText"),
-        (["a string"], r"str"),
-        ([ChunkedText("fine", [(0, 1)]), None], r"1.*NoneType|NoneType"),
-        ([("text", [(0, 1)])], r"tuple"),
-        ([["nested"]], r"list"),
-        (None, r"NoneType"),
-        (7, r"int"),
-        ({"a": 1}, r"dict|str"),
+        ("a lone string", "documents is a str; give a list"),
+        (b"bytes", "documents is a bytes; give a list"),
+        (ChunkedText("one", [(0, 1)]), "documents is a ChunkedText; give a list"),
+        (["a string"], "document 0 is a str ('a string')"),
+        ([ChunkedText("fine", [(0, 1)]), None], r"document 1 is a NoneType (None)"),
+        ([("text", [(0, 1)])], "document 0 is a tuple (('text', [(0, 1)]))"),
+        ([["nested"]], "document 0 is a list (['nested'])"),
+        (None, "documents is a NoneType; give a list"),
+        (7, "documents is a int; give a list"),
+        ({"a": 1}, "documents is a dict; give a list"),
+        ({ChunkedText("one", [(0, 1)])}, "documents is a set; give a list"),
+        (frozenset[ChunkedText](), "documents is a frozenset; give a list"),
     ],
 )
 def test_documents_must_be_a_list_of_chunked_texts(
     engine: Engine, found: Any, message: str, no_work: Callable[[int], None]
 ) -> None:
-    with pytest.raises(InvalidTextsError, match=message) as caught:
+    with pytest.raises(InvalidTextsError, match=re.escape(message)) as caught:
         engine.embed_chunks(found, progress=no_work)
     assert isinstance(caught.value, TypeError)
-    with pytest.raises(InvalidTextsError, match=message):
-        list(engine.iter_chunks(found, progress=no_work))
+    with pytest.raises(InvalidTextsError, match=re.escape(message)):
+        list(engine.iter_chunks(found))
 
 
 BAD_OPTIONS = [
@@ -617,9 +716,10 @@ BAD_OPTIONS = [
       for bad in (0, 2, -1, True, 8195, 64.0, "64")),
     *(({"margin_tokens": bad}, InvalidOptionError) for bad in (-1, True, 1.5, "5", None)),
     *(({"special_tokens": bad}, InvalidOptionError) for bad in ("all", "", None, True)),
-    *(({"on_overflow": bad}, InvalidOptionError) for bad in ("maybe", "", True, 0)),
+    *(({"on_overflow": bad}, InvalidOptionError) for bad in ("maybe", "", True, 0, None)),
     *(({"dimensions": bad}, DimensionsError) for bad in (0, 65, True, "8")),
     ({"normalize": "no"}, InvalidOptionError),
+    *(({"strict": bad}, InvalidOptionError) for bad in (0, "yes", None)),
     ({"task": "retrieval.query"}, InvalidOptionError),
     *(({"task": bad}, UnknownTaskError) for bad in ("clustering", "passage", "", 3)),
 ]  # fmt: skip
@@ -647,6 +747,21 @@ def test_options_are_checked_at_the_call_before_a_document_is_looked_at(
             engine.embed_chunks(listed, progress=no_work, **option)
         assert repr(value) in str(caught.value)
     assert not pulled
+
+
+@pytest.mark.parametrize("on_overflow", ["maybe", None])
+def test_advice_on_overflow_can_be_followed(engine: Engine, on_overflow: Any) -> None:
+    """`None` is a choice for texts and not for documents with chunks."""
+    with pytest.raises(InvalidOptionError) as caught:
+        engine.embed_chunks([], on_overflow=on_overflow)
+    assert str(caught.value).endswith("give 'error', 'truncate', or 'window'")
+
+
+@pytest.mark.parametrize("progress", [3, "bar", [print]])
+def test_progress_is_a_function(engine: Engine, progress: Any) -> None:
+    for call in (engine.embed_chunks, engine.iter_chunks, engine.embed):
+        with pytest.raises(InvalidOptionError, match=re.escape(f"progress is {progress!r}; give")):
+            call([], progress=progress)
 
 
 def test_queries_are_embedded_whole(engine: Engine) -> None:
@@ -736,13 +851,146 @@ def endless(pulled: list[int]) -> Iterator[ChunkedText]:
 
 
 def test_iter_chunks_is_lazy(engine: Engine) -> None:
+    """Documents of 10 to 27 tokens, four passes of 200 at a time."""
     pulled: list[int] = []
     small_steps = Engine(engine._model, batch_tokens=200)
     results = small_steps.iter_chunks(endless(pulled))
     assert not pulled
-    for n, result in enumerate(itertools.islice(results, 7)):
+    for n, result in enumerate(itertools.islice(results, 60)):
         expected = embedded(engine, next(itertools.islice(endless([]), n, None)))
         assert distance(result.vectors, expected.vectors) <= 1e-6
+        assert n < len(pulled) <= n + 4 * 200 // 10
+    assert len(pulled) > 60 - 1
+
+
+def no_end_of(document: ChunkedText, pulled: list[int]) -> Iterator[ChunkedText]:
+    for n in itertools.count():
+        assert n < 20_000, "all documents are wanted at once"
+        pulled.append(n)
+        yield document
+
+
+@pytest.mark.parametrize(
+    ("document", "most"),
+    [
+        (ChunkedText("a", [(0, 1)], "and in the header " * 100), 3),  # 400 tokens
+        (ChunkedText("a city is the largest " * 100, [(0, 1)]), 3),  # 500 tokens
+        (ChunkedText("a", [(0, 1)]), 100),  # 9 tokens
+        (ChunkedText("a city", [(0, 1)] * 500), 2),  # 500 vectors
+    ],
+    ids=["header", "text", "tiny", "vectors"],
+)
+def test_iter_chunks_reads_ahead_what_a_few_passes_take(
+    engine: Engine, document: ChunkedText, most: int
+) -> None:
+    """Tokens of text, header and instruction count, and so do vectors: four passes of 200."""
+    pulled: list[int] = []
+    results = Engine(engine._model, batch_tokens=200).iter_chunks(no_end_of(document, pulled))
+    next(results)
+    assert 1 < len(pulled) <= most
+
+
+class SourceError(Exception):
+    """What a source of documents may raise."""
+
+
+FINE = [ChunkedText(f"document {n}", [(0, 8), (0, 10)]) for n in range(5)]
+
+
+def failing_source() -> Iterator[ChunkedText]:
+    yield from FINE
+    msg = "the disk is gone"
+    raise SourceError(msg)
+
+
+@pytest.mark.parametrize(
+    ("bad", "options", "refusal"),
+    [
+        ("a string", {}, (InvalidTextsError, "document 5 is a str")),
+        (ChunkedText("\x01", [(0, 1)]), {}, (InvalidSpansError, "document 5 has no tokens")),
+        (ChunkedText("a b", [(1, 2)]), {"strict": True}, (EmptyChunkError, "document 5: chunk 0")),
+        (
+            ChunkedText("a city " * 20, [(0, 1)]),
+            {"on_overflow": "error", "window_tokens": 20},
+            (TextTooLongError, "document 5 has 47 tokens"),
+        ),
+    ],
+    ids=["type", "no tokens", "strict", "too long"],
+)
+@pytest.mark.parametrize("batch_tokens", [16, 4096])
+def test_what_comes_before_a_bad_document_is_given_first(
+    engine: Engine,
+    bad: Any,
+    options: dict[str, Any],
+    refusal: tuple[type[Exception], str],
+    batch_tokens: int,
+) -> None:
+    """However documents are grouped; progress counts on, and the bad one is named."""
+    finished: list[int] = []
+    small_steps = Engine(engine._model, batch_tokens=batch_tokens)
+    results = small_steps.iter_chunks([*FINE, bad, *FINE], progress=finished.append, **options)
+    given = [next(results) for _ in FINE]
+    with pytest.raises(refusal[0], match=refusal[1]):
+        next(results)
+    assert finished == sorted(finished)
+    assert finished[-1] == len(FINE)
+    for result, expected in zip(given, engine.embed_chunks(FINE), strict=True):
+        assert distance(result.vectors, expected.vectors) <= 1e-6
+
+
+@pytest.mark.parametrize("batch_tokens", [16, 4096])
+def test_what_comes_before_an_error_of_the_source_is_given_first(
+    engine: Engine, batch_tokens: int
+) -> None:
+    results = Engine(engine._model, batch_tokens=batch_tokens).iter_chunks(failing_source())
+    assert [len(next(results)) for _ in FINE] == [2] * len(FINE)
+    with pytest.raises(SourceError, match="the disk is gone"):
+        next(results)
+
+
+def test_an_iterator_does_not_outlive_its_engine(tiny: Checkpoint) -> None:
+    engine = Engine.load(tiny.folder, device="cpu", batch_tokens=16)
+    results = engine.iter_chunks(endless([]))
+    next(results)
+    engine.close()
+    with pytest.raises(EngineClosedError):
+        list(itertools.islice(results, 100))
+
+
+def test_a_vector_that_is_none_is_named_with_its_document_and_chunk(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(*arguments: Any) -> torch.Tensor:
+        means = pooled_vectors(*arguments).clone()
+        means[4, 3] = torch.inf  # two chunks per document
+        return means
+
+    monkeypatch.setattr("jina_local.chunk_embedder.pooled_vectors", overflowing)
+    with pytest.raises(NonFiniteVectorError, match="NaN or infinity for document 2, chunk 0:"):
+        engine.embed_chunks(FINE)
+
+
+def test_threads_share_an_engine(engine: Engine) -> None:
+    expected = engine.embed_chunks(FINE)
+
+    def run(n: int) -> list[ChunkEmbeddings]:
+        return list(engine.iter_chunks(FINE)) if n % 2 else engine.embed_chunks(FINE)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(run, range(12)):
+            for result, one in zip(found, expected, strict=True):
+                assert distance(result.vectors, one.vectors) <= 1e-6
+                assert np.array_equal(result.token_counts, one.token_counts)
+
+
+def test_bfloat16_gives_nearly_the_same_vectors(engine: Engine, tiny: Checkpoint) -> None:
+    document = ChunkedText(BERLIN, [*SENTENCES, (0, len(BERLIN)), (14, 16)])
+    expected = embedded(engine, document).vectors
+    with Engine.load(tiny.folder, device="cpu", dtype="bfloat16") as rounded:
+        result = embedded(rounded, document).vectors
+    assert result.dtype == np.float32
+    assert ((result * expected).sum(axis=1) >= 0.999).all()
+    assert not np.array_equal(result, expected)
 
 
 @given(found=st.lists(documents(), max_size=6), policy=POLICIES, task=st.sampled_from(MODES))
@@ -752,7 +1000,8 @@ def test_iter_chunks_gives_what_embed_chunks_does_in_the_same_order(
 ) -> None:
     options: dict[str, Any] = {"special_tokens": policy, "task": task, "dimensions": 24}
     small_steps = Engine(late._model, batch_tokens=64)
-    listed = late.embed_chunks(found, **options)
+    with rejecting_empty():
+        listed = late.embed_chunks(found, **options)
     for engine in (late, small_steps):
         results = list(engine.iter_chunks(iter(found), **options))
         assert len(results) == len(listed)
@@ -778,3 +1027,8 @@ def test_progress_counts_finished_documents(engine: Engine, batch_tokens: int) -
         assert len(list(call(found, progress=seen.append))) == 9
         assert seen == sorted(seen)
         assert seen[-1] == 9
+        if batch_tokens == 4096:
+            assert seen == [9]
+        else:  # the two shortest share a pass, if they are in the same group
+            listed = call == small_steps.embed_chunks
+            assert seen == [1, 2, 3, 4, 5, 6, 7, *([] if listed else [8]), 9]

@@ -27,6 +27,7 @@ from support.late_oracle import (
     mean_of,
     members_of,
     mixed_texts,
+    rejecting_empty,
     span_lists,
 )
 from support.oracle import Oracle
@@ -114,7 +115,7 @@ def run(
     engine: Engine, document: ChunkedText, **options: Any
 ) -> tuple[ChunkEmbeddings, list[list[int]]]:
     """One document's result, as the means that they are, and its windows."""
-    with recorded() as windows:
+    with recorded() as windows, rejecting_empty():
         (result,) = engine.embed_chunks([document], normalize=False, **options)
     return result, windows
 
@@ -368,7 +369,8 @@ def test_a_chunk_over_the_document_is_its_embedding_at_any_length(
 def test_a_chunk_over_a_long_document_of_any_script_is_its_embedding(
     short: Engine, text: str
 ) -> None:
-    (result,) = short.embed_chunks([ChunkedText(text, [(0, len(text))])])
+    with rejecting_empty():
+        (result,) = short.embed_chunks([ChunkedText(text, [(0, len(text))])])
     assert distance(result.vectors, short.embed_documents([text]).vectors) <= 1e-6
 
 
@@ -506,6 +508,36 @@ def test_truncate_warns_once_if_chunks_lost_all_their_tokens(short: Engine) -> N
         assert len(result) == n
         assert result.fell_back.any()
         assert (result.truncated[result.fell_back]).all()
+
+
+def test_chunks_that_are_cut_at_the_same_token_have_the_same_vector(
+    short: Engine, oracle: LateOracle
+) -> None:
+    """Where they would have ended, nobody has read."""
+    text = words(200)
+    n_kept = LIMIT - len(oracle.tokens(ChunkedText("a", [(0, 1)]), PASSAGE)) + 1
+    chunks = [(20, n_kept + 1), (20, 150), (20, 200), (20, n_kept), (20, n_kept - 1)]
+    (result,) = short.embed_chunks(
+        [ChunkedText(text, word_spans(text, *chunks))], on_overflow="truncate"
+    )
+    assert result.truncated.tolist() == [True, True, True, False, False]
+    assert len({row.tobytes() for row in result.vectors[:4]}) == 1
+    n_suffix = 1
+    assert (result.token_counts[:4] - result.token_counts[4] == 1 + n_suffix).all()
+
+
+def test_a_blank_chunk_behind_the_cut_loses_nothing(short: Engine) -> None:
+    """It has no tokens that could be cut off, and is no reason for a warning."""
+    text = words(200)
+    behind = word_spans(text, (150, 151))[0][0] - 1
+    blank = [(behind, behind + 1), (behind, behind), (len(text), len(text))]
+    document = ChunkedText(text, [*word_spans(text, (0, 10)), *blank])
+    (result,) = short.embed_chunks([document], on_overflow="truncate")  # warnings are errors here
+    assert result.fell_back.tolist() == [False, True, True, True]
+    assert not result.truncated.any()
+    lost = ChunkedText(text, [*document.spans, *word_spans(text, (150, 151))])
+    with pytest.warns(TruncationWarning, match="cut off all of 1 chunks, the first in document 0"):
+        short.embed_chunks([lost], on_overflow="truncate")
 
 
 def test_the_iterator_warns_where_it_is_read(short: Engine) -> None:

@@ -146,10 +146,20 @@ def test_a_lone_surrogate_is_named_with_its_text(tokenizer: TextTokenizer) -> No
 WORDS = st.sampled_from(
     [*"aZ09", "word", " ", " ", "  ", "\n", "\t", "柏林", "ก็ดี", "é", "e\u0301", "ﬁ", "."]
 )
+LETTERS = st.sampled_from(
+    ["Größe", "ŉĳŀǆ", "Ελλάδα", "Ώστε", "Москва", "и\u0306", "\u04c1", "서울은", "각\u11a8"]
+)
+NO_LETTERS = st.sampled_from(
+    ["\u0301", "\u0483", "\u11a8", "\u037a", "\u0384", "\u00d7", "\u00b8", "\u3164"]
+)
+MIXED = st.lists(st.one_of(st.just(" "), WORDS, LETTERS, NO_LETTERS), max_size=60).map("".join)
 
 
 @settings(max_examples=300)
-@given(text=st.lists(WORDS, max_size=60).map("".join), instruction=st.sampled_from([PASSAGE, ""]))
+@given(
+    text=st.one_of(st.lists(WORDS, max_size=60).map("".join), MIXED),
+    instruction=st.sampled_from([PASSAGE, ""]),
+)
 def test_slices_of_a_long_text_have_the_tokens_of_the_text(
     tokenizer: TextTokenizer, text: str, instruction: str
 ) -> None:
@@ -165,7 +175,7 @@ def test_slices_of_a_long_text_have_the_tokens_of_the_text(
     if text.strip():
         characters = [(i, i + 1) for i in range(len(text))]
         held, sliced_held = (
-            token_spans(text, tokens, characters, n_kept=tokens.n_body, edges=True)
+            token_spans(text, tokens, characters, n_kept=tokens.n_body, edges=True, name="the text")
             for tokens in (whole, sliced)
         )
         assert held.fell_back.tolist() == sliced_held.fell_back.tolist()
@@ -177,4 +187,9 @@ def test_a_long_text_is_sliced_and_a_text_without_spaces_is_not() -> None:
         patch.setattr("jina_local.tokens._LONGEST_SLICE", 10)
         assert _slices("words " * 10)[:2] == [(0, 11), (12, 23)]
         assert _slices("柏林" * 100) == [(0, 200)]
+        for word in ("Größe", "čaj", "Ελλάδα", "Москва", "서울은"):
+            seam = next(i for i, c in enumerate(f"{word} " * 10) if c == " " and i >= 10)
+            assert _slices(f"{word} " * 10)[:1] == [(0, seam)]
+        for word in ("柏林", "กรุงเทพ", "e\u0301", "\u00d7", "\u0384"):
+            assert len(_slices(f"{word} " * 10)) == 1
         assert _slices("exactly 10") == [(0, 10)]

@@ -81,11 +81,11 @@ def test_margins_that_leave_no_core_are_refused() -> None:
         whole(11, 10, 5)
 
 
-def test_the_default_margin_is_512_and_never_more_than_half_a_window() -> None:
+def test_the_default_margin_is_512_and_never_more_than_a_quarter_of_a_window() -> None:
     assert margin_for(8192) == 512
     assert margin_for(8192, 100) == 100
     for capacity in range(1, 300):
-        assert 2 * margin_for(capacity) < capacity
+        assert margin_for(capacity) == capacity // 4
 
 
 @given(plans(), st.integers(1, 12))
@@ -134,8 +134,40 @@ def with_margins(span: Span, n_tokens: int, margin: int) -> Span:
     return max(span[0] - margin, 0), min(span[1] + margin, n_tokens)
 
 
+def length(span: Span) -> int:
+    return span[1] - span[0]
+
+
+def is_wide(span: Span, n_tokens: int, capacity: int, margin: int) -> bool:
+    """Whether a window holds the chunk, but not with its margins."""
+    return length(span) <= capacity < length(with_margins(span, n_tokens, margin))
+
+
+def full_window(span: Span, n_tokens: int, capacity: int) -> Span:
+    """A window with a chunk in its middle, pushed inside of the text."""
+    start = span[0] - (capacity - length(span)) // 2
+    start = min(max(start, 0), n_tokens - capacity)
+    return start, start + capacity
+
+
+@st.composite
+def mixed_plans(draw: st.DrawFn) -> tuple[int, list[Span], int, int]:
+    """Parents that nearly fill a window, or more than fill it, with children and strangers."""
+    margin = draw(st.integers(1, 8))
+    capacity = draw(st.integers(4 * margin, 4 * margin + 30))
+    n_tokens = draw(st.integers(capacity + 1, 8 * capacity))
+    parent = st.integers(capacity - 2 * margin, capacity + draw(st.sampled_from([0, 0, 9])))
+    sizes = st.one_of(parent, st.integers(1, capacity // 2), st.integers(1, capacity // 2))
+    starts = draw(st.lists(st.integers(0, n_tokens - 1), min_size=1, max_size=25))
+    spans = [(start, min(start + draw(sizes), n_tokens)) for start in starts]
+    return n_tokens, draw(st.permutations([*spans, *spans[:2]])), capacity, margin
+
+
+PLANS = st.one_of(chunk_plans(), mixed_plans())
+
+
 @settings(max_examples=300)
-@given(chunk_plans())
+@given(PLANS)
 def test_every_chunk_that_fits_is_in_one_window_and_every_other_in_parts(
     plan: tuple[int, list[Span], int, int],
 ) -> None:
@@ -152,7 +184,7 @@ def test_every_chunk_that_fits_is_in_one_window_and_every_other_in_parts(
 
 
 @settings(max_examples=300)
-@given(chunk_plans())
+@given(PLANS)
 def test_every_window_fits_and_every_chunk_has_its_margins(
     plan: tuple[int, list[Span], int, int],
 ) -> None:
@@ -165,35 +197,61 @@ def test_every_window_fits_and_every_chunk_has_its_margins(
         last = max(piece.stop for piece in window.pieces)
         assert window.start <= first
         assert last <= window.stop
+        wide = {
+            spans[piece.chunk]
+            for piece in window.pieces
+            if is_wide(spans[piece.chunk], n_tokens, capacity, margin)
+        }
         if n_tokens <= capacity:
             assert (window.start, window.stop) == (0, n_tokens)
-        elif (window.start, window.stop) != with_margins((first, last), n_tokens, margin):
-            # a chunk that has no room for both margins: alone, in a full window, in the middle
-            assert {spans[piece.chunk] for piece in window.pieces} == {(first, last)}
+        elif wide:  # one chunk in the middle, and others only with their margins
+            (middle,) = wide
+            before, after = middle[0] - window.start, window.stop - middle[1]
             assert window.stop - window.start == capacity
-            before, after = first - window.start, window.stop - last
             assert abs(before - after) <= 1 or window.start == 0 or window.stop == n_tokens
+            for other in {spans[piece.chunk] for piece in window.pieces} - wide:
+                start, stop = with_margins(other, n_tokens, margin)
+                assert window.start <= start < stop <= window.stop
+        else:
+            assert (window.start, window.stop) == with_margins((first, last), n_tokens, margin)
 
 
 @settings(max_examples=300)
-@given(chunk_plans())
-def test_no_fewer_windows_would_do(plan: tuple[int, list[Span], int, int]) -> None:
+@given(PLANS)
+def test_one_window_per_wide_chunk_and_no_fewer_would_do_for_the_rest(
+    plan: tuple[int, list[Span], int, int],
+) -> None:
     """Filling each window with the chunks that begin next, as far as they fit, is the least."""
     n_tokens, all_spans, capacity, margin = plan
-    spans = [
-        span
-        for span in sorted(all_spans)
-        if np.subtract(*with_margins(span, n_tokens, margin)[::-1]) <= capacity
-    ]
+    spans = [span for span in all_spans if length(span) <= capacity]
     if not spans:
         return
+    if n_tokens <= capacity:
+        assert len(plan_windows(n_tokens, np.array(spans), capacity, margin)) == 1
+        return
+    wide = {span for span in spans if is_wide(span, n_tokens, capacity, margin)}
+    full = [full_window(span, n_tokens, capacity) for span in wide]
+    rest = [with_margins(span, n_tokens, margin) for span in sorted({*spans} - wide)]
+    rest = [
+        (start, stop)
+        for start, stop in rest
+        if not any(first <= start < stop <= last for first, last in full)
+    ]
     needed, begin = 0, None
-    for span in spans:
-        start, stop = with_margins(span, n_tokens, margin)
+    for start, stop in rest:
         if begin is None or stop - begin > capacity:
             needed, begin = needed + 1, start
     windows = plan_windows(n_tokens, np.array(spans), capacity, margin)
-    assert len(windows) == (1 if n_tokens <= capacity else needed)
+    assert len(windows) == len(wide) + needed
+
+
+def test_children_of_parents_that_fill_a_window_are_not_run_again() -> None:
+    """Ten parents of a window each: only children at their edges need windows of their own."""
+    parents = [(start, start + 100) for start in range(0, 1000, 100)]
+    children = [(start, start + 10) for start in range(0, 1000, 10)]
+    windows = plan_windows(1000, np.array([*parents, *children]), 100, 10)
+    assert len(windows) == 10 + 9
+    assert sum(window.stop - window.start for window in windows) == 10 * 100 + 9 * 40
 
 
 @given(st.integers(1, 9), st.integers(1, 150), st.integers(20, 80), st.integers(0, 5))
