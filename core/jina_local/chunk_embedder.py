@@ -85,11 +85,12 @@ class ChunkEmbedder:
         for group in self._groups(documents):
             try:
                 results = self.embed(group, n_before=n_before)
-            except JinaLocalError:  # which one is refused shows when each is run by itself
+            except JinaLocalError:
+                results = []
+            yield from results
+            if not results:  # which one is refused shows when each is run by itself
                 for index, document in enumerate(group, n_before):
                     yield from self.embed([document], n_before=index)
-            else:
-                yield from results
             n_before += len(group)
 
     def _groups(self, documents: Iterable[ChunkedText]) -> Iterator[list[ChunkedText]]:

@@ -178,8 +178,9 @@ class Engine(ModelHandle):
     ) -> list[ChunkEmbeddings]:
         """Embed the chunks of documents in their context: late chunking.
 
-        Each document is run as a whole, and each chunk's vector is the mean over the chunk's own
-        tokens, which have seen the rest. Documents share batches and never context.
+        Each document is run as a whole, or in windows if it is longer, and each chunk's vector is
+        the mean over the chunk's own tokens, which have seen the rest of their window. Documents
+        share batches and never context.
 
         Args:
             documents: N documents with their chunks.
@@ -188,8 +189,8 @@ class Engine(ModelHandle):
             normalize: Whether vectors get unit length.
             special_tokens: `edges`: `<s>` and the instruction count towards every chunk that
                 begins where the first one does, `</s>` towards every chunk that ends where the last
-                one does, so that one chunk over the whole text has the text's ordinary vector, as
-                in the hosted API. `exclude`: they count towards nothing.
+                one does, so that one chunk over the whole text has the text's ordinary vector, if
+                there is no header, as in the hosted API. `exclude`: they count towards nothing.
             window_tokens: The most tokens of one window, `<s>`, instruction, header and `</s>`
                 included; at most and by default `max_tokens`. A longer document is run in windows
                 that are cut between chunks. See `jina_local.windows` for what that costs.
@@ -306,7 +307,11 @@ class Engine(ModelHandle):
             float32 (N, d), or (d,) for one text.
 
         Raises:
+            InvalidTextsError: If `texts` is neither a string nor a list of strings.
             InvalidOptionError: If an option is outside its allowed set.
+            TextTooLongError: If the instruction leaves no room for a text in `max_length`.
+            NonFiniteVectorError: If the model gave NaN or infinity.
+            EngineClosedError: If the engine was closed.
         """
         del batch_size, show_progress_bar
         check_supported(

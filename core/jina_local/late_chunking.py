@@ -1,7 +1,7 @@
 """[ChunkedText] → sequences for the encoder: whole documents first, chunks second.
 
-Every document is tokenized and run as a whole, in windows if it is longer than the model, and only
-then cut: a chunk's vector is the mean over its own tokens, each of which has seen the document
+Every document is tokenized and run as a whole, in windows if it is longer than one, and only then
+cut: a chunk's vector is the mean over its own tokens, each of which has seen all of its window
 (Günther et al., arXiv 2409.04701, section 3). Documents share batches and never a sequence.
 """
 
@@ -50,7 +50,7 @@ class LateChunking:
         margin_tokens: Tokens of context on each side of a chunk; at most a quarter of what is left
             of a window for the text is used.
         on_overflow: What happens to a document with more tokens than a window.
-        strict: Whether a chunk without a token of its own is an error.
+        strict: Whether a chunk without a token of its own, or with none that was kept, is an error.
     """
 
     special_tokens: SpecialTokens
@@ -100,7 +100,8 @@ class PreparedDocument:
         chunks: The tokens of its chunks.
         token_counts: Tokens pooled into each chunk, int64 (S,).
         combined: Whether a chunk is pooled from several windows, bool (S,).
-        tokens: Tokens of the document, once each, with specials, instruction and header.
+        tokens: Tokens of what was kept of the document, once each, with specials, instruction and
+            header.
     """
 
     sequences: list[PooledSequence]
@@ -144,7 +145,7 @@ def prepare_documents(
 
     Raises:
         InvalidSpansError: If a document has no token that is more than white space.
-        EmptyChunkError: If a chunk has no token of its own and `strict` refuses that.
+        EmptyChunkError: If a chunk has no token of its own left and `strict` refuses that.
         TextTooLongError: If a document is too long and `on_overflow` says so, or if instruction
             and header leave no room for it.
     """
@@ -186,7 +187,8 @@ def _prepared(
     if capacity < 1:
         refuse_no_room(name, around, settings.window_tokens)
     if settings.on_overflow == "error" and text.n_body > capacity:
-        refuse_too_long(name, around + text.n_body, settings.window_tokens)
+        limit = f"a window takes {settings.window_tokens}"
+        refuse_too_long(name, around + text.n_body, limit)
     n_kept = min(text.n_body, capacity) if settings.on_overflow == "truncate" else text.n_body
     edges = settings.special_tokens == "edges"
     chunks = token_spans(document.text, text, document.spans, n_kept=n_kept, edges=edges, name=name)

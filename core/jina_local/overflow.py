@@ -109,20 +109,20 @@ def refuse_no_room(name: str, n_around: int, limit: int) -> NoReturn:
     raise TextTooLongError(msg)
 
 
-def refuse_too_long(name: str, n_tokens: int, limit: int, n_others: int = 0) -> NoReturn:
+def refuse_too_long(name: str, n_tokens: int, limit: str, n_others: int = 0) -> NoReturn:
     """Refuse a text that is longer than a window.
 
     Args:
         name: What the message calls the text.
         n_tokens: Its tokens, with all that is around it.
-        limit: The most tokens of a window.
+        limit: What takes how many.
         n_others: Other texts that are too long.
 
     Raises:
         TextTooLongError: Always.
     """
     msg = (
-        f"{name} has {n_tokens} tokens with all that is around it, and one window takes {limit}"
+        f"{name} has {n_tokens} tokens with all that is around it, and {limit}"
         + (f" ({n_others + 1} texts are too long)" if n_others else "")
         + "; shorten it, or say on_overflow='truncate' or on_overflow='window'"
     )
@@ -139,7 +139,8 @@ def _refuse_all_too_long(
     ]
     if too_long:
         first, *others = too_long
-        refuse_too_long(f"text {first}", len(texts[first]), max_tokens, len(others))
+        limit = f"the model takes {max_tokens}"
+        refuse_too_long(f"text {first}", len(texts[first]), limit, len(others))
 
 
 def default_overflow(task: Task) -> OnOverflow:

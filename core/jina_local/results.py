@@ -42,12 +42,13 @@ class ChunkEmbeddings:
         token_counts: Tokens that each vector is the mean of, with `<s>`, instruction and `</s>`
             where they count, int64 (S,).
         fell_back: Whether the chunk held no token, so that its vector is that of the nearest one,
-            bool (S,). Blank chunks, and chunks inside of one token.
-        combined: Whether the chunk was longer than a window, so that its vector is the mean over
-            tokens of several windows, bool (S,).
+            bool (S,). Blank chunks, chunks inside of one token, and chunks that were cut off.
+        combined: Whether the chunk was longer than what a window holds of the text, so that its
+            vector is the mean over tokens of several windows, bool (S,).
         truncated: Whether tokens of the chunk were cut off, bool (S,).
         windows: Windows that the document was run in.
-        tokens: Tokens of the document, once each, with `<s>`, instruction, header and `</s>`.
+        tokens: Tokens of the document, once each, with `<s>`, instruction, header and `</s>`, and
+            without those that were cut off.
     """
 
     vectors: np.ndarray

@@ -1,8 +1,8 @@
 """Windows of a text → sequences for the encoder, each with the spans that are pooled from it.
 
-`edges` accounting, as the hosted API does it: `<s>` and the instruction count towards what the text
-begins with, `</s>` towards what it ends with, and for each chunk at most once. The whole text as
-one chunk is the ordinary embedding: the same code, and the same numbers.
+`edges` accounting, as the hosted API does it: `<s>` and the instruction count towards the chunks
+that begin first, `</s>` towards those that end last, and for each chunk at most once. The whole
+text as one chunk, without a header, is the ordinary embedding: the same code, and the same numbers.
 """
 
 from __future__ import annotations

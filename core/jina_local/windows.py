@@ -11,9 +11,9 @@ fitting chunks, and a long chunk is pooled from as many of those as it reaches i
 chunk and no margin needs is in no window.
 
 Cost. A window of L tokens spends L·(1 + L/6D) times what one token costs in the layers' products
-(12·D² multiplications; attention adds 2·L·D), and of its L tokens at least L - 2·margin are new. So
-windows of L cost (1 + L/6D) · L/(L - 2·margin) per token of the text: at D = 1024 and a margin of
-512, 2.7 for L = 2048, 2.2 for 4096 and 2.7 for 8192.
+(12·D² multiplications; attention adds 2·L·D), and of its L tokens about L - 2·margin are new where
+chunks are short. So windows of L cost about (1 + L/6D) · L/(L - 2·margin) per token of the text: at
+D = 1024 and a margin of 512, 2.7 for L = 2048, 2.2 for 4096 and 2.7 for 8192.
 """
 
 from __future__ import annotations
