@@ -16,7 +16,7 @@ help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.runtime ## Index the Python standard library's documentation and search it
-	@$(BIN)/jina-local demo --to .demo
+	@$(BIN)/jina-local demo --to edge:.demo
 
 test: check ## Format check, lint, types, tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
@@ -58,7 +58,7 @@ $(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
 	@echo "set-up: jina-local with Qdrant (once; a few minutes)"
 	@$(PIP) --upgrade "pip>=25.1"
 	@$(PIP) "$(TORCH)"
-	@$(PIP) --editable ".[qdrant]"
+	@$(PIP) --editable ".[edge]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

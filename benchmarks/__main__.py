@@ -11,7 +11,15 @@ from pathlib import Path
 from benchmarks.machine import describe_machine
 
 _RESULTS = Path(__file__).parent / "results"
-_BENCHMARKS = ("startup", "retrieval", "loading", "fidelity", "late_quality", "late_cost")
+_BENCHMARKS = (
+    "startup",
+    "retrieval",
+    "loading",
+    "fidelity",
+    "late_quality",
+    "late_cost",
+    "ingestion",
+)
 
 
 def main() -> None:

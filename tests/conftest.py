@@ -29,6 +29,7 @@ settings.load_profile("jina-local")
 WHY_SKIPPED = {
     "gpu": "needs a CUDA device",
     "server": "needs a Qdrant server, named by QDRANT_URL",
+    "slow": "takes minutes: set JINA_LOCAL_SLOW",
     "weights": "needs the real checkpoint, named by JINA_LOCAL_WEIGHTS",
 }
 
@@ -38,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     available = {
         "gpu": torch.cuda.is_available(),
         "server": "QDRANT_URL" in os.environ,
+        "slow": "JINA_LOCAL_SLOW" in os.environ,
         "weights": "JINA_LOCAL_WEIGHTS" in os.environ,
     }
     for item in items:

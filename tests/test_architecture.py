@@ -12,9 +12,13 @@ CORE = ROOT / "core" / "jina_local"
 INTEGRATIONS = ROOT / "integrations"
 SOURCES = sorted([*CORE.rglob("*.py"), *INTEGRATIONS.rglob("*.py")])
 
-FRAMEWORKS = {"haystack", "llama_index", "qdrant_client", "transformers", "peft"}
-COMMAND_LINE_ONLY = {"typer", "rich", "tenacity", "tqdm", "matplotlib"}
-COMMAND_LINE = {"chunks_command.py", "cli.py", "commands.py", "similarity_plot.py"}
+FRAMEWORKS = {"haystack", "llama_index", "qdrant_client", "tenacity", "transformers", "peft"}
+COMMAND_LINE_ONLY = {"typer", "rich", "tqdm", "matplotlib"}
+COMMAND_LINE = {
+    *("chunks_command.py", "cli.py", "similarity_plot.py"),
+    *("command_options.py", "demo_command.py", "index_command.py", "index_report.py"),
+    *("ingest_display.py", "inspect_commands.py", "search_command.py"),
+}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

@@ -17,7 +17,7 @@ PACKAGES = ("jina_local", "jina_local_qdrant")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 HEAVY = {
     *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
-    *("matplotlib", "semantic_text_splitter"),
+    *("matplotlib", "semantic_text_splitter", "qdrant_edge"),
 }
 
 
@@ -87,7 +87,9 @@ def test_every_extra_that_a_message_names_exists() -> None:
 def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert EXTRAS["all"] == ["jina-local[haystack,llama-index,qdrant]"]
     assert "flash-attn" in EXTRAS
-    assert set(EXTRAS) == {"all", "chunks", "flash-attn", "haystack", "llama-index", "qdrant"}
+    assert set(EXTRAS) == {
+        *("all", "chunks", "edge", "flash-attn", "haystack", "llama-index", "qdrant")
+    }
 
 
 def test_the_version_is_in_the_changelog_or_unreleased() -> None:

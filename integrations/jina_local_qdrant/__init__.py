@@ -17,18 +17,43 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jina_local_qdrant.collection import Hit, IngestReport, JinaQdrant
+    from jina_local_qdrant.async_collection import AsyncJinaQdrant
+    from jina_local_qdrant.collection import JinaQdrant
     from jina_local_qdrant.documents import Document
+    from jina_local_qdrant.ingestion import DeadLetter, IngestReport
+    from jina_local_qdrant.layout import CollectionLayout
+    from jina_local_qdrant.retries import RetryPolicy
+    from jina_local_qdrant.searching import Hit
     from jina_local_qdrant.spec import EmbeddingSpec
+    from jina_local_qdrant.syncing import SyncReport
+    from jina_local_qdrant.verification import VerifyReport
 
-__all__ = ["Document", "EmbeddingSpec", "Hit", "IngestReport", "JinaQdrant"]
+__all__ = [
+    "AsyncJinaQdrant",
+    "CollectionLayout",
+    "DeadLetter",
+    "Document",
+    "EmbeddingSpec",
+    "Hit",
+    "IngestReport",
+    "JinaQdrant",
+    "RetryPolicy",
+    "SyncReport",
+    "VerifyReport",
+]
 
 _LAZY = {
+    "AsyncJinaQdrant": "jina_local_qdrant.async_collection",
+    "CollectionLayout": "jina_local_qdrant.layout",
+    "DeadLetter": "jina_local_qdrant.ingestion",
     "Document": "jina_local_qdrant.documents",
     "EmbeddingSpec": "jina_local_qdrant.spec",
-    "Hit": "jina_local_qdrant.collection",
-    "IngestReport": "jina_local_qdrant.collection",
+    "Hit": "jina_local_qdrant.searching",
+    "IngestReport": "jina_local_qdrant.ingestion",
     "JinaQdrant": "jina_local_qdrant.collection",
+    "RetryPolicy": "jina_local_qdrant.retries",
+    "SyncReport": "jina_local_qdrant.syncing",
+    "VerifyReport": "jina_local_qdrant.verification",
 }
 
 

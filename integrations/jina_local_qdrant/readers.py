@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from jina_local_qdrant.documents import Document
 
-__all__ = ["READABLE_TYPES", "read_documents"]
+    GivenUp = Callable[[str, UnreadableFileError | DuplicateIdError], None]
+
+__all__ = ["READABLE_TYPES", "count_documents", "read_documents"]
 
 
 class _File(NamedTuple):
@@ -33,7 +35,7 @@ class _File(NamedTuple):
         return self.path.suffix.lower()
 
 
-def read_documents(paths: Sequence[Path]) -> Iterator[Document]:
+def read_documents(paths: Sequence[Path], *, given_up: GivenUp | None = None) -> Iterator[Document]:
     """Read text files, and all text files in folders, as documents.
 
     A document's id is the path of its file relative to the folder that was asked for (the name of
@@ -46,6 +48,8 @@ def read_documents(paths: Sequence[Path]) -> Iterator[Document]:
     Args:
         paths: Files and folders. Within folders hidden files and folders, `__pycache__`, links to
             folders, and files of a type not in `READABLE_TYPES` are passed over.
+        given_up: Called for each file, folder or line that cannot be read, with the id that its
+            document would have and the error, which is raised if this is not given.
 
     Returns:
         The documents, in the order of `paths` and sorted by path within a folder.
@@ -55,39 +59,82 @@ def read_documents(paths: Sequence[Path]) -> Iterator[Document]:
         UnreadableFileError: If a file is of another type, not regular, not UTF-8, or malformed.
         DuplicateIdError: If two documents have the same id.
     """
-    files = [file for path in paths for file in _find(path)]
+    give_up = given_up or _refuse
     origins: dict[str, str] = {}
-    for file in files:
-        _check(file)
-        if file.suffix != ".jsonl":
-            _claim(origins, file.name, repr(str(file.path)))
-    return _read(files, origins)
+    files = []
+    for file in _found(paths, give_up):
+        try:
+            _check(file)
+            if file.suffix != ".jsonl":
+                _claim(origins, file.name, repr(str(file.path)))
+        except (UnreadableFileError, DuplicateIdError) as exc:
+            give_up(file.name, exc)
+        else:
+            files.append(file)
+    return _read(files, origins, give_up)
 
 
-def _read(files: list[_File], origins: dict[str, str]) -> Iterator[Document]:
+def count_documents(paths: Sequence[Path]) -> int:
+    """How many documents `read_documents` gives, at most: empty texts are counted.
+
+    Args:
+        paths: Files and folders.
+
+    Raises:
+        PathNotFoundError: If one of `paths` does not exist.
+    """
+    return sum(map(_count, _found(paths, lambda *_: None)))
+
+
+def _count(file: _File) -> int:
+    if file.suffix != ".jsonl":
+        return 1
+    try:
+        with file.path.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except OSError:  # reading says what is wrong with it
+        return 0
+
+
+def _refuse(_: str, error: UnreadableFileError | DuplicateIdError) -> None:
+    raise error
+
+
+def _read(files: list[_File], origins: dict[str, str], give_up: GivenUp) -> Iterator[Document]:
     for file in files:
         try:
             if file.suffix == ".jsonl":
-                yield from _read_records(file, origins)
+                yield from _read_records(file, origins, give_up)
             else:
                 yield from _read_file(file)
+        except UnreadableFileError as exc:
+            give_up(file.name, exc)
         except OSError as exc:
-            msg = f"cannot read {str(file.path)!r}: {exc.strerror}"
-            raise UnreadableFileError(msg) from exc
+            give_up(file.name, _unreadable(file.path, exc))
 
 
 # Paths.
 
 
-def _find(path: Path) -> Iterator[_File]:
+def _found(paths: Sequence[Path], give_up: GivenUp) -> list[_File]:
+    return [file for path in paths for file in _find(path, give_up)]
+
+
+def _find(path: Path, give_up: GivenUp) -> Iterator[_File]:
     if not path.exists():
         msg = f"no such file or folder: {str(path)!r}; the current folder is {str(Path.cwd())!r}"
         raise PathNotFoundError(msg)
     if not path.is_dir():
         yield _File(path, path.name)
         return
+
+    def give_up_folder(error: OSError) -> None:
+        folder = Path(error.filename)
+        name = folder.relative_to(path).as_posix() if folder != path else folder.name
+        give_up(name, _unreadable(folder, error))
+
     found = []
-    for folder, subfolders, names in os.walk(path, onerror=_refuse_folder):
+    for folder, subfolders, names in os.walk(path, onerror=give_up_folder):
         subfolders[:] = [name for name in subfolders if not _is_passed_over(name)]
         for name in names:
             file = Path(folder, name)
@@ -100,9 +147,11 @@ def _is_passed_over(name: str) -> bool:
     return name.startswith(".") or name == "__pycache__"
 
 
-def _refuse_folder(error: OSError) -> None:
-    msg = f"cannot read the folder {error.filename!r}: {error.strerror}"
-    raise UnreadableFileError(msg) from error
+def _unreadable(path: Path, error: OSError) -> UnreadableFileError:
+    what = "the folder " if path.is_dir() else ""
+    found = UnreadableFileError(f"cannot read {what}{str(path)!r}: {error.strerror}")
+    found.__cause__ = error
+    return found
 
 
 def _check(file: _File) -> None:
@@ -169,18 +218,29 @@ def _decode(data: bytes, file: _File, offset: int = 0) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _read_records(file: _File, origins: dict[str, str]) -> Iterator[Document]:
+def _read_records(file: _File, origins: dict[str, str], give_up: GivenUp) -> Iterator[Document]:
     offset = 0
     with file.path.open("rb") as lines:
         for number, data in enumerate(lines, start=1):
-            line = _decode(data.rstrip(b"\r\n"), file, offset)
-            offset += len(data)
-            if line.strip():
-                where = f"{str(file.path)!r}, line {number}"
-                document = _record(_parse_json(line, where), file.name, number, where)
-                _claim(origins, document["id"], where)
-                if document["text"].strip():
+            try:
+                document = _read_line(data, file, number, offset)
+                if document is not None:
+                    _claim(origins, document["id"], f"{str(file.path)!r}, line {number}")
+            except (UnreadableFileError, DuplicateIdError) as exc:
+                give_up(f"{file.name}#{number}", exc)
+            else:
+                if document is not None and document["text"].strip():
                     yield document
+            offset += len(data)
+
+
+def _read_line(data: bytes, file: _File, number: int, offset: int) -> Document | None:
+    """The document of a line that stands at `offset` in a file; `None` for a blank one."""
+    line = _decode(data.rstrip(b"\r\n"), file, offset)
+    if not line.strip():
+        return None
+    where = f"{str(file.path)!r}, line {number}"
+    return _record(_parse_json(line, where), file.name, number, where)
 
 
 def _parse_json(line: str, where: str) -> object:

@@ -168,21 +168,25 @@ def test_a_changed_document_is_as_if_it_were_new(
     assert_same_state(client, state(fresh))
 
 
-def test_changed_metadata_is_a_change(client: QdrantClient, engine: Engine) -> None:
+def test_changed_metadata_is_a_change_without_embedding(
+    client: QdrantClient, engine: Engine
+) -> None:
     index = JinaQdrant(client, "docs", engine)
     index.ingest([{"id": "a", "text": "x", "metadata": {"year": 1}}])
     report = index.ingest([{"id": "a", "text": "x", "metadata": {"year": 2}}])
-    assert report.embedded == 1
+    assert report == IngestReport(documents=1, updated=1)
     assert index.search("x")[0].metadata == {"year": 2}
 
 
 def test_any_iterable_is_streamed_and_progress_counts_documents(
     client: QdrantClient, engine: Engine
 ) -> None:
-    seen: list[int] = []
+    reports: list[IngestReport] = []
     stream = ({"id": str(i), "text": f"text {i}"} for i in range(300))
-    report = JinaQdrant(client, "docs", engine).ingest(stream, progress=seen.append)
-    assert report.documents == seen[-1] == 300
+    report = JinaQdrant(client, "docs", engine).ingest(stream, progress=reports.append)
+    assert report == reports[-1]
+    assert report.documents == report.embedded == 300
+    seen = [so_far.documents for so_far in reports]
     assert seen == sorted(seen)
     assert len(seen) > 1
 

@@ -1,0 +1,116 @@
+"""A layout in Qdrant's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qdrant_client import models
+
+from jina_local_qdrant.errors import StoreRefusedError
+
+if TYPE_CHECKING:
+    from jina_local_qdrant.layout import CollectionLayout
+
+__all__ = [
+    "COARSE",
+    "FULL",
+    "CollectionConfig",
+    "collection_config",
+    "full_vector",
+    "named_vectors",
+    "search_params",
+]
+
+FULL, COARSE = "full", "coarse"
+"""Names of the two vectors of a collection with coarse vectors; otherwise there is one, unnamed."""
+
+_OVERSAMPLING = {"int8": 2.0, "turbo": 2.0, "binary": 4.0}
+_STORAGES = {"float32": models.Datatype.FLOAT32, "float16": models.Datatype.FLOAT16}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfig:
+    """What a collection is created with.
+
+    Attributes:
+        vectors: Its vectors.
+        quantization: Their compressed copy.
+        hnsw: Their graph; Qdrant's default if `None`.
+    """
+
+    vectors: models.VectorParams | dict[str, models.VectorParams]
+    quantization: models.QuantizationConfig | None
+    hnsw: models.HnswConfigDiff | None
+
+
+def collection_config(size: int, layout: CollectionLayout) -> CollectionConfig:
+    """The configuration of a collection of unit vectors of `size` dimensions."""
+
+    def params(dimensions: int) -> models.VectorParams:
+        return models.VectorParams(
+            size=dimensions,
+            distance=models.Distance.COSINE,
+            datatype=_STORAGES[layout.storage] if layout.storage != "float32" else None,
+        )
+
+    vectors: models.VectorParams | dict[str, models.VectorParams] = params(size)
+    if layout.coarse_dimensions is not None:
+        vectors = {FULL: params(size), COARSE: params(layout.coarse_dimensions)}
+    return CollectionConfig(
+        vectors=vectors,
+        quantization=_quantization(layout),
+        hnsw=models.HnswConfigDiff(m=0) if layout.bulk else None,
+    )
+
+
+def search_params(layout: CollectionLayout) -> models.SearchParams | None:
+    """Rescoring with the original vectors where there are compressed ones."""
+    if layout.quantization == "none":
+        return None
+    return models.SearchParams(
+        quantization=models.QuantizationSearchParams(
+            rescore=True, oversampling=_OVERSAMPLING[layout.quantization]
+        )
+    )
+
+
+def _quantization(layout: CollectionLayout) -> models.QuantizationConfig | None:
+    match layout.quantization:
+        case "int8":
+            return models.ScalarQuantization(
+                scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+            )
+        case "turbo":
+            return models.TurboQuantization(
+                turbo=models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4)
+            )
+        case "binary":
+            return models.BinaryQuantization(
+                binary=models.BinaryQuantizationConfig(always_ram=True)
+            )
+        case _:
+            return None
+
+
+def named_vectors(vector: np.ndarray, coarse: int | None) -> Any:  # noqa: ANN401 - of either form
+    """A vector as a collection takes it, with its prefix where there are coarse vectors.
+
+    Raises:
+        StoreRefusedError: If the prefix has no direction.
+    """
+    if coarse is None:
+        return vector.tolist()
+    prefix = vector[:coarse]
+    length = np.linalg.norm(prefix)
+    if not length:
+        msg = f"the first {coarse} dimensions of a vector are all 0: use no coarse vectors"
+        raise StoreRefusedError(msg)
+    return {FULL: vector.tolist(), COARSE: (prefix / length).tolist()}
+
+
+def full_vector(vector: Any) -> np.ndarray | None:  # noqa: ANN401 - of either form
+    """The full vector of what a collection gives back, float32 (d,)."""
+    content = vector.get(FULL) if isinstance(vector, dict) else vector
+    return None if content is None else np.asarray(content, dtype=np.float32)
