@@ -29,7 +29,8 @@ __all__ = ["measure"]
 _QUESTIONS = Path(__file__).parent / "stdlib_questions.json"
 _STORES = ("memory", "folder", "edge")
 _PAIRS = 3
-_FEW, _MANY = 500, 5000
+_DOCUMENTS = 1000
+_FEW, _MANY = 300, 3000
 _HITS = 10
 
 
@@ -38,7 +39,7 @@ def measure() -> dict[str, object]:
     from jina_local import Engine
     from jina_local_qdrant.stdlib_docs import stdlib_passages
 
-    documents = list(stdlib_passages())
+    documents = list(stdlib_passages())[:_DOCUMENTS]
     with Engine.load("demo", device="cpu") as engine:
         pairs = [_pair(engine, documents, "edge") for _ in range(_PAIRS)]
         return {

@@ -6,9 +6,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jina_local_qdrant.layout import LAYOUT_KEY, METADATA_KEY
+from jina_local_qdrant.layout import LAYOUT_KEY, METADATA_KEY, check_tenant
 from jina_local_qdrant.locations import is_edge, is_there, open_place, stored_metadata
-from jina_local_qdrant.recorded_index import check_layout, check_tenant
+from jina_local_qdrant.recorded_index import check_layout, check_tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,7 @@ class Opening:
             chunk_tokens: See `EmbeddingSpec`.
             late_chunking: See `EmbeddingSpec`.
         """
+        check_tenant(self.tenant)
         with ExitStack() as stack:
             client = None
             if is_there(self.to):
@@ -84,7 +85,7 @@ class Opening:
         metadata = stored_metadata(client, self.collection)
         if metadata is not None and METADATA_KEY in metadata:  # if not, the helper says what to do
             check_layout(self.collection, metadata, self.layout)
-            check_tenant(self.collection, metadata, self.tenant)
+            check_tenant_of(self.collection, metadata, self.tenant)
 
     def finish(self, helper: JinaQdrant) -> None:
         """Build the graph, where nothing else does."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jina_local_qdrant.collection import JinaQdrant
 
-__all__ = ["check_layout", "check_tenant", "open_recorded"]
+__all__ = ["check_layout", "check_tenant_of", "open_recorded"]
 
 _CHOSEN_AT_CREATION = ("quantization", "storage", "coarse_dimensions")
 
@@ -48,7 +48,7 @@ def open_recorded(
     check_place(location, collection, create=False)
     with open_place(location, create=False) as client:
         record = recorded(client, collection)
-        check_tenant(collection, stored_metadata(client, collection) or {}, tenant)
+        check_tenant_of(collection, stored_metadata(client, collection) or {}, tenant)
         source = model or record.get("model")
         if not isinstance(source, str):
             msg = f"collection {collection!r} does not say what its model is: name it with --model"
@@ -89,7 +89,7 @@ def check_layout(collection: str, metadata: Mapping[str, Any], wanted: Collectio
             raise InvalidOptionError(msg)
 
 
-def check_tenant(collection: str, metadata: Mapping[str, Any], tenant: str | None) -> None:
+def check_tenant_of(collection: str, metadata: Mapping[str, Any], tenant: str | None) -> None:
     """Refuse a tenant where there are none, and none where there are tenants.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jina_local.errors import InvalidOptionError
-from jina_local_qdrant import JinaQdrant
+from jina_local_qdrant import EmbeddingSpec, JinaQdrant
 from jina_local_qdrant.search_filters import Condition, make_filter, parse_condition
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .conftest import Cli
 
+SPEC = EmbeddingSpec(chunk_tokens=40)
 METADATA: list[dict[str, Any]] = [
     {"lang": "en", "n": 9, "share": 0.5, "ok": True, "zip": "01234", "tags": ["a", "b"]},
     {"lang": "de", "n": 10, "share": 0.25, "ok": False, "zip": "1", "tags": ["b"]},
@@ -38,13 +39,17 @@ def place(
 
     where = f"{request.param}{tmp_path_factory.mktemp('index') / 'index'}"
     documents = [
-        {"id": f"{number}", "text": f"Text {number}. " * 40, "metadata": metadata}
+        {
+            "id": f"{number}",
+            "text": " ".join(f"Sentence {i} of text {number}." for i in range(9)),
+            "metadata": metadata,
+        }
         for number, metadata in enumerate(METADATA)
     ]
     with (
         Engine.load(tiny.folder, device="cpu") as engine,
         open_place(where) as client,
-        closing(JinaQdrant(client, "docs", engine)) as helper,
+        closing(JinaQdrant(client, "docs", engine, SPEC)) as helper,
     ):
         helper.ingest(documents)
     return where
@@ -152,7 +157,7 @@ def test_hits_are_those_of_the_python_api(cli: Cli, place: str, engine: Engine) 
     shown = found(cli, place)
     with (
         open_place(place, create=False) as client,
-        closing(JinaQdrant(client, "docs", engine)) as helper,
+        closing(JinaQdrant(client, "docs", engine, SPEC)) as helper,
     ):
         expected = [asdict(hit) for hit in helper.search("text", limit=100)]
     assert json.loads(json.dumps(expected)) == shown
