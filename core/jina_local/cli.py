@@ -1,6 +1,7 @@
 """The command line: `jina-local`.
 
 Exit codes: 0 done; 1 an error, whose message is on standard error; 2 wrong usage; 130 Ctrl-C.
+A command that has more of them says so in its help.
 Results go to standard output, everything else to standard error, so that pipes stay clean.
 
 Integrations add commands through the entry-point group `jina_local.commands`; their modules are

@@ -42,7 +42,7 @@ def demo(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Index the documentation of Python's standard library and answer a few questions."""
+    """Index the documentation of Python, and answer a few questions."""
     from jina_local_qdrant.locations import check_place, is_edge, open_place
 
     check_place(to, DEMO_COLLECTION, create=True)

@@ -169,6 +169,7 @@ def index(
             lambda progress: way.ingest(helper, documents, progress),
             lambda: count_documents(paths),
             log=log,
+            resumes=resume,
         )
         opening.finish(helper)
         outcome = Outcome(report, seconds, None if letters is None else letters.count, sync)

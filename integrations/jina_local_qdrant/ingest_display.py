@@ -38,13 +38,15 @@ def ingest_watched(
     total: Callable[[], int],
     *,
     log: JsonLog | None = None,
+    resumes: bool = True,
 ) -> tuple[SyncReport, float]:
-    """Ingest under a bar, or with a log; when it is cut short, say that it can go on.
+    """Ingest under a bar, or with a log; when it is cut short, say how to go on.
 
     Args:
         ingest: Ingests, and calls what it is given with the report so far.
         total: Counts the documents, for the bar.
         log: Where to write each batch, instead of showing a bar.
+        resumes: Whether another run goes on where this one is cut short.
 
     Returns:
         The report and the seconds that it took.
@@ -67,20 +69,21 @@ def ingest_watched(
             with _bar(total) as show:
                 report = ingest(note)
     except KeyboardInterrupt:
-        _say_that_it_can_go_on("interrupted", done, log)
+        _say_how_to_go_on("interrupted", done, log, resumes=resumes)
         raise typer.Exit(_INTERRUPTED) from None
     except (StoreError, OSError):
         if done:
-            _say_that_it_can_go_on("stopped by an error", done, log)
+            _say_how_to_go_on("stopped by an error", done, log, resumes=resumes)
         raise
     return report, time.perf_counter() - start
 
 
-def _say_that_it_can_go_on(why: str, done: int, log: JsonLog | None) -> None:
+def _say_how_to_go_on(why: str, done: int, log: JsonLog | None, *, resumes: bool) -> None:
     if log is not None:
         log.write("interrupted", {"reason": why, "documents": done})
         return
-    message = f"{why}: what is stored stays, and the same command again goes on from there"
+    again = "goes on from there" if resumes else "starts at the beginning"
+    message = f"{why}: what is stored stays, and the same command again {again}"
     error_console().print(message, soft_wrap=True)
 
 

@@ -60,9 +60,10 @@ def verify_index(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a collection holds whole documents and the vectors that embedding them gives.
+    """Check a collection: all documents whole, all vectors right.
 
-    Exit codes: 0 it does; 1 an error; 2 wrong usage; 4 it does not.
+    Every point is looked at, and some documents are embedded again and compared with what is
+    stored. Exit codes: 0 all is right; 1 an error; 2 wrong usage; 4 something is wrong.
     """
     from jina_local_qdrant.recorded_index import open_recorded
 
@@ -94,6 +95,8 @@ def verification_lines(report: VerifyReport, *, deep: bool = False) -> list[str]
         else f"Not as it should be: {counts}, but {counted(len(problems), 'kind')} of damage:"
     ]
     lines += [f"  {problem}" for problem in problems]
+    if problems:
+        lines.append("`jina-local index --no-resume` ingests with reembed=True.")
     if report.worst_cosine is not None:
         lines.append(
             f"{counted(report.sampled, 'document')} embedded again: the lowest cosine of a stored "
@@ -112,7 +115,7 @@ def inspect(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What collections there are, and how the vectors of one were made; loads no model."""
+    """Show the collections of an index, or how one was made."""
     from jina_local_qdrant.errors import CollectionNotFoundError
     from jina_local_qdrant.locations import check_place, collection_names, open_place
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -479,3 +480,19 @@ def test_the_bars_total_counts_what_is_read(damaged: Path) -> None:
     given_up: list[str] = []
     read = list(read_documents([damaged], given_up=lambda name, _: given_up.append(name)))
     assert count_documents([damaged]) == len(read) + len(given_up)
+
+
+# Bar
+
+
+@pytest.mark.usefixtures("_small_batches")
+def test_a_terminal_sees_a_bar_and_a_pipe_nothing_of_it(
+    cli: Cli, folder: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("index", folder, *options).stderr == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", cli("index", folder, *options).stderr)
+    frames = [line for line in re.split(r"[\r\n]+", shown) if line]
+    assert any(f"{N_FILES} of {N_FILES} documents" in line for line in frames)
+    assert any("chunks · " in line and " tokens/s · " in line for line in frames)
+    assert max(map(len, frames)) <= 80
