@@ -519,10 +519,11 @@ def many_lines(tmp_path: Path) -> Path:
 def started(
     wide: Path, many_lines: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`jina-local embed`, started, with the output that the test asks for."""
-    command = ["embed", str(many_lines), "-m", str(wide), "-t", "none", "-o", request.param]
+    """`jina-local embed`, started, with the script and the output that the test asks for."""
+    script, output = request.param
+    command = ["embed", str(many_lines), "-m", str(wide), "-t", "none", "-o", output]
     with subprocess.Popen(
-        [*IN_A_PROCESS, *command],
+        [sys.executable, "-c", script, *command],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -532,7 +533,22 @@ def started(
         process.kill()
 
 
-@pytest.mark.parametrize("started", ["vectors.jsonl"], indirect=True)
+WRITES_HALF_AND_WAITS = """
+import itertools, time
+from jina_local import cli
+
+every = cli._records
+
+def half(embeddings):
+    yield from itertools.islice(every(embeddings), 2500)
+    time.sleep(600)
+
+cli._records = half
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("started", [(WRITES_HALF_AND_WAITS, "vectors.jsonl")], indirect=True)
 def test_control_c_in_the_middle_of_writing_leaves_no_file(
     started: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -550,7 +566,7 @@ def test_control_c_in_the_middle_of_writing_leaves_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["many.txt"]
 
 
-@pytest.mark.parametrize("started", ["-"], indirect=True)
+@pytest.mark.parametrize("started", [(IN_A_PROCESS[-1], "-")], indirect=True)
 def test_a_reader_that_has_seen_enough_is_no_error(started: subprocess.Popen[bytes]) -> None:
     """As in `jina-local embed texts.txt | head -1`."""
     assert started.stdout
