@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.full_size import full_size_checkpoint
-from benchmarks.machine import peak_bytes
+from benchmarks.machine import GIVE_FREED_MEMORY_BACK, peak_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,6 @@ _WINDOWS = (1024, 2048, 4096, 8192)
 _LONG = 32_000
 _MEMORY_TOKENS = (50_000, 200_000)
 _MEMORY_CHUNKS = 1000
-_GIVE_FREED_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what glibc keeps is chance
 
 
 def measure() -> dict[str, object]:
@@ -123,7 +122,7 @@ def _memory() -> dict[str, object]:
 
 def _memory_in_a_process(tokens: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.late_cost", str(tokens)]
-    environment = {**os.environ, **_GIVE_FREED_MEMORY_BACK}
+    environment = {**os.environ, **GIVE_FREED_MEMORY_BACK}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout)
     return result

@@ -8,7 +8,9 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["describe_machine", "peak_bytes"]
+__all__ = ["GIVE_FREED_MEMORY_BACK", "describe_machine", "peak_bytes"]
+
+GIVE_FREED_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what glibc keeps is chance
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "qdrant-client")
 
