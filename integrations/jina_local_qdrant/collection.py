@@ -7,6 +7,7 @@ work is in the modules that it imports.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -32,9 +33,12 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(msg) from error
 
 from jina_local_qdrant.ingestion import DeadLetter, Ingestion, IngestReport, OnError
+from jina_local_qdrant.locations import open_store
 from jina_local_qdrant.payload import doc_filter, point_id, rebuild, tenant_filter, written_heads
 from jina_local_qdrant.searching import Hit, search
 from jina_local_qdrant.store import COSINE
+from jina_local_qdrant.syncing import SyncReport, sync
+from jina_local_qdrant.verification import VerifyReport, adopt_record, verify
 from jina_local_qdrant.writing import DocumentWriter
 
 if TYPE_CHECKING:
@@ -45,8 +49,6 @@ if TYPE_CHECKING:
     from jina_local import Engine
     from jina_local_qdrant.retries import RetryPolicy
     from jina_local_qdrant.store import Store
-    from jina_local_qdrant.syncing import SyncReport
-    from jina_local_qdrant.verification import VerifyReport
 
 __all__ = ["Hit", "IngestReport", "JinaQdrant", "point_id"]
 
@@ -90,8 +92,6 @@ class JinaQdrant:
         task: None = None,
     ) -> None:
         _refuse_task(task)
-        from jina_local_qdrant.locations import open_store
-
         self.spec = spec or EmbeddingSpec()
         self.spec.check(engine)
         self.engine = engine
@@ -179,8 +179,6 @@ class JinaQdrant:
             EmptySourceError: If the source has no document and missing ones would be deleted.
             TooManyDeletionsError: If more would be deleted than allowed.
         """
-        from jina_local_qdrant.syncing import sync
-
         return sync(
             self,
             documents,
@@ -202,6 +200,8 @@ class JinaQdrant:
         """Build the graph that a bulk ingestion left out."""
         self._refuse_missing()
         self.store.finish_bulk()
+        self._layout = replace(self._layout, bulk=False)
+        self.store.set_metadata(LAYOUT_KEY, self._layout.as_dict())
 
     # Documents out
 
@@ -297,8 +297,6 @@ class JinaQdrant:
             deep: Also read every vector.
         """
         self._refuse_missing()
-        from jina_local_qdrant.verification import verify
-
         return verify(
             self.store,
             self.engine,
@@ -326,9 +324,6 @@ class JinaQdrant:
             UnmanagedCollectionError: If its points do not have this helper's payload.
             VerificationError: If its vectors are not what this engine and spec give.
         """
-        from jina_local_qdrant.locations import open_store
-        from jina_local_qdrant.verification import adopt_record
-
         chosen = spec or EmbeddingSpec()
         chosen.check(engine)
         store = open_store(client, collection, None)

@@ -17,6 +17,7 @@ __all__ = [
     "COARSE",
     "FULL",
     "CollectionConfig",
+    "coarse_vector",
     "collection_config",
     "full_vector",
     "named_vectors",
@@ -95,19 +96,25 @@ def _quantization(layout: CollectionLayout) -> models.QuantizationConfig | None:
 
 
 def named_vectors(vector: np.ndarray, coarse: int | None) -> Any:  # noqa: ANN401 - of either form
-    """A vector as a collection takes it, with its prefix where there are coarse vectors.
+    """A vector as a collection takes it, with its prefix where there are coarse vectors."""
+    if coarse is None:
+        return vector.tolist()
+    return {FULL: vector.tolist(), COARSE: coarse_vector(vector, coarse).tolist()}
+
+
+def coarse_vector(vector: np.ndarray, coarse: int) -> np.ndarray:
+    """The normalized prefix of a vector, float32 (coarse,).
 
     Raises:
         StoreRefusedError: If the prefix has no direction.
     """
-    if coarse is None:
-        return vector.tolist()
     prefix = vector[:coarse]
     length = np.linalg.norm(prefix)
     if not length:
         msg = f"the first {coarse} dimensions of a vector are all 0: use no coarse vectors"
         raise StoreRefusedError(msg)
-    return {FULL: vector.tolist(), COARSE: (prefix / length).tolist()}
+    normalized: np.ndarray = prefix / length
+    return normalized
 
 
 def full_vector(vector: Any) -> np.ndarray | None:  # noqa: ANN401 - of either form

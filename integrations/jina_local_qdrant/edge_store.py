@@ -12,12 +12,12 @@ import re
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jina_local.errors import InvalidOptionError
-from jina_local_qdrant.collection_config import COARSE
+from jina_local_qdrant.collection_config import COARSE, coarse_vector
 from jina_local_qdrant.edge_config import FULL, edge_search_params
 from jina_local_qdrant.edge_engine import qdrant_edge as edge
 from jina_local_qdrant.edge_engine import refusals
@@ -32,6 +32,7 @@ from jina_local_qdrant.store import (
     SearchRequest,
     StoredPoint,
     check_points,
+    in_parts,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ _NAME = re.compile(r"\w[\w.-]*")
 _NAME_BYTES = 200
 _GROUP_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 _INEFFECTIVE = ("shards", "replicas", "bulk")
-
-T = TypeVar("T")
 
 
 class EdgeStore:
@@ -144,7 +143,7 @@ class EdgeStore:
         """Payloads by id, for the ids that are there; all keys if `keys` is `None`."""
         shard, found = self._folder.shard, {}
         with refusals("reading points"):
-            for part in _parts(ids):
+            for part in in_parts(ids, _POINTS_AT_ONCE):
                 for record in shard.retrieve([*part], _selected(keys), False):
                     found[str(record.id)] = record.payload or {}
         return found
@@ -260,7 +259,7 @@ class EdgeStore:
         with self._writing, refusals("writing points"):
             coarse = record.layout.coarse_dimensions
             converted = [_converted(point, coarse) for point in points]
-            for part in _parts(converted):
+            for part in in_parts(converted, _POINTS_AT_ONCE):
                 shard.update(edge.UpdateOperation.upsert_points(part))
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, Any]) -> None:
@@ -275,7 +274,7 @@ class EdgeStore:
             if missing:
                 msg = f"writing payloads: {len(missing)} points are not there, as {min(missing)}"
                 raise StoreRefusedError(msg)
-            for part in _parts(ids):
+            for part in in_parts(ids, _POINTS_AT_ONCE):
                 shard.update(edge.UpdateOperation.set_payload([*part], payload))
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -283,13 +282,8 @@ class EdgeStore:
         shard = self._folder.shard
         with self._writing, refusals("deleting points"):
             checked = [_canonical(name) for name in ids]
-            for part in _parts(checked):
+            for part in in_parts(checked, _POINTS_AT_ONCE):
                 shard.update(edge.UpdateOperation.delete_points([*part]))
-
-
-def _parts(items: Sequence[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), _POINTS_AT_ONCE):
-        yield list(items[start : start + _POINTS_AT_ONCE])
 
 
 def _canonical(name: str) -> str:
@@ -309,12 +303,8 @@ def _converted(point: Point, coarse: int | None) -> edge.Point:
     vector = np.ascontiguousarray(point.vector, dtype=np.float32)
     if coarse is None:
         return edge.Point(_canonical(point.id), _listed(vector), point.payload)
-    prefix = vector[:coarse]
-    length = np.linalg.norm(prefix)
-    if not length:
-        msg = f"the first {coarse} dimensions of a vector are all 0: use no coarse vectors"
-        raise StoreRefusedError(msg)
-    vectors: dict[str, edge.NamedVector] = {FULL: _listed(vector), COARSE: _listed(prefix / length)}
+    prefix = coarse_vector(vector, coarse)
+    vectors: dict[str, edge.NamedVector] = {FULL: _listed(vector), COARSE: _listed(prefix)}
     return edge.Point(_canonical(point.id), vectors, point.payload)
 
 

@@ -28,6 +28,7 @@ from jina_local_qdrant.store import (
     SearchRequest,
     StoredPoint,
     check_points,
+    in_parts,
 )
 
 if TYPE_CHECKING:
@@ -149,9 +150,6 @@ class QdrantStore:
                 self.collection, hnsw_config=models.HnswConfigDiff(m=_GRAPH_LINKS)
             ),
         )
-        layout = {**self.layout().as_dict(), "bulk": False}
-        self.set_metadata(LAYOUT_KEY, layout)
-        self._layout = None
 
     def ineffective(self, layout: CollectionLayout) -> list[str]:
         """What local Qdrant takes and does nothing with."""
@@ -177,7 +175,7 @@ class QdrantStore:
     ) -> dict[str, dict[str, Any]]:
         """Payloads by id, for the ids that are there; all keys if `keys` is `None`."""
         found: dict[str, dict[str, Any]] = {}
-        for part in _parts(ids):
+        for part in in_parts(ids, _POINTS_AT_ONCE):
             records = self._call(
                 "reading points",
                 lambda part=part: self._client.retrieve(  # type: ignore[misc]
@@ -290,7 +288,8 @@ class QdrantStore:
             )
             for point in points
         ]
-        for part in _parts(structs) if self.is_local else _requests(structs):
+        is_free = self.is_local  # of limits on the size of a request
+        for part in in_parts(structs, _POINTS_AT_ONCE) if is_free else _requests(structs):
             self._upsert(part)
 
     def _upsert(self, points: list[models.PointStruct]) -> None:
@@ -314,7 +313,7 @@ class QdrantStore:
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, Any]) -> None:
         """Replace these payload keys of these points."""
-        for part in _parts(ids):
+        for part in in_parts(ids, _POINTS_AT_ONCE):
             try:
                 self._call(
                     "writing payloads",
@@ -328,7 +327,7 @@ class QdrantStore:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete points; ids that are not there are fine."""
-        for part in _parts(ids):
+        for part in in_parts(ids, _POINTS_AT_ONCE):
             selector = models.PointIdsList(points=[*part])
             self._call(
                 "deleting points",
@@ -363,11 +362,6 @@ def _lock_of(client: QdrantClient) -> threading.RLock:
     """One lock for all proxies of one local client."""
     with _locks_guard:
         return _locks.setdefault(client._client, threading.RLock())  # noqa: SLF001 - no other name
-
-
-def _parts(items: Sequence[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), _POINTS_AT_ONCE):
-        yield list(items[start : start + _POINTS_AT_ONCE])
 
 
 def _requests(points: Sequence[models.PointStruct]) -> Iterator[list[models.PointStruct]]:

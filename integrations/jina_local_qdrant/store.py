@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,11 +30,14 @@ __all__ = [
     "Store",
     "StoredPoint",
     "check_points",
+    "in_parts",
 ]
 
 COSINE = "Cosine"
 
 _UNIT_TOLERANCE = 1e-3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +205,12 @@ def check_points(points: Sequence[Point], size: int) -> None:
         if not abs(norm - 1.0) <= _UNIT_TOLERANCE:  # NaN is not
             msg = f"the vector of {name} has length {norm}, not 1: it was not normalized, or is NaN"
             raise StoreRefusedError(msg)
+
+
+def in_parts(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Items in order, so many at a time."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
 
 
 def _check_id(point_id: str) -> None:

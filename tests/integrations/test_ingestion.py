@@ -17,10 +17,12 @@ from jina_local.errors import InvalidOptionError
 from jina_local_qdrant import CollectionLayout, DeadLetter, EmbeddingSpec, IngestReport, JinaQdrant
 from jina_local_qdrant.documents import CheckedDocument, PreparedDocument, check_document
 from jina_local_qdrant.errors import InvalidDocumentError, UnmanagedCollectionError
+from jina_local_qdrant.layout import LAYOUT_KEY
 from jina_local_qdrant.payload import chunk_payloads, point_id, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from jina_local import Engine
 
@@ -372,3 +374,17 @@ def test_a_point_of_somebody_else_is_named_when_it_is_found(
     client.upsert("docs", [foreign])
     with pytest.raises(UnmanagedCollectionError, match=r"point 7 .* no chunk_index, doc_id, meta;"):
         index.search("x")
+
+
+@pytest.mark.filterwarnings("ignore:bulk")  # no effect locally, and said
+@pytest.mark.parametrize("place", ["memory", "edge"])
+def test_a_finished_bulk_ingestion_is_recorded_as_finished(
+    client: QdrantClient, engine: Engine, tmp_path: Path, place: str
+) -> None:
+    where = client if place == "memory" else f"edge:{tmp_path}"
+    index = JinaQdrant(where, "docs", engine, layout=CollectionLayout(bulk=True))
+    index.ingest([{"id": "a", "text": "Berlin."}])
+    assert index.store.metadata()[LAYOUT_KEY]["bulk"] is True
+    index.finish_bulk()
+    assert index.store.metadata()[LAYOUT_KEY]["bulk"] is False
+    index.close()
