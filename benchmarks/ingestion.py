@@ -13,17 +13,19 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import GIVE_FREED_MEMORY_BACK, peak_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from jina_local import ChunkedText, Engine
-    from jina_local_qdrant import Document, JinaQdrant
+    from jina_local_qdrant import CollectionLayout, Document, JinaQdrant
 
 __all__ = ["measure"]
 
@@ -136,28 +138,38 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _memory() -> dict[str, object]:
-    """Peak of a process that ingests short texts into `edge:`, beyond what it had before."""
-    peaks = {n: _in_a_process(n) for n in (_FEW, _MANY)}
+    """Peak of a process that ingests short texts, beyond what it had before, for two numbers."""
+    return {
+        "a store that keeps nothing": _growth("nothing"),
+        "edge, with its mapped files": _growth("edge"),
+    }
+
+
+def _growth(store: str) -> dict[str, float]:
+    peaks = {n: _in_a_process(store, n) for n in (_FEW, _MANY)}
     return {
         **{f"{n} documents, MB": peak for n, peak in peaks.items()},
         "ratio": round(peaks[_MANY] / peaks[_FEW], 3),
     }
 
 
-def _in_a_process(n_documents: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.ingestion", str(n_documents)]
+def _in_a_process(store: str, n_documents: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.ingestion", store, str(n_documents)]
     environment = {**os.environ, **GIVE_FREED_MEMORY_BACK}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return float(done.stdout)
 
 
-def _ingest_many(n_documents: int) -> float:
+def _ingest_many(store: str, n_documents: int) -> float:
     import psutil
 
     from jina_local import Engine
 
     with Engine.load("demo", device="cpu") as engine, TemporaryDirectory() as folder:
         index = _index(engine, "edge", folder)
+        if store == "nothing":
+            index.store.close()
+            index.store = _Nothing()
         index.ingest([{"id": "warm up", "text": "A few words to begin with. " * 200}])
         before = psutil.Process().memory_info().rss
         index.ingest(
@@ -168,5 +180,29 @@ def _ingest_many(n_documents: int) -> float:
     return round((peak_bytes() - before) / 1e6, 1)
 
 
+class _Nothing:
+    """Takes all writes and keeps none, so that only what the helper keeps is seen."""
+
+    collection = "docs"
+    is_local = True
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def description(self) -> None:
+        return None
+
+    def ineffective(self, _layout: CollectionLayout) -> list[str]:
+        return []
+
+    def retrieve(self, _ids: Sequence[str], **_keys: object) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def _take(self, *given: object, **named: object) -> None:
+        """Any write."""
+
+    create = create_indexes = set_metadata = set_payload = upsert = delete = close = _take
+
+
 if __name__ == "__main__":
-    print(_ingest_many(int(sys.argv[1])))
+    print(_ingest_many(sys.argv[1], int(sys.argv[2])))

@@ -18,6 +18,8 @@ COMMAND_LINE = {
     *("chunks_command.py", "cli.py", "similarity_plot.py"),
     *("command_options.py", "demo_command.py", "index_command.py", "index_report.py"),
     *("ingest_display.py", "inspect_commands.py", "search_command.py"),
+    *("migrate_commands.py", "migrate_display.py", "migrate_options.py", "migrate_report.py"),
+    "migrate_settings.py",
 }
 
 

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support.fences import fences, run_fences
 
 if TYPE_CHECKING:
     import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FENCES = re.findall(r"^```([^\n]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def blocks() -> list[tuple[str, str | None]]:
-    """Python blocks with the output that follows, without those marked `notest`."""
-    found: list[tuple[str, str | None]] = []
-    for (info, code), (next_info, output) in zip(FENCES, [*FENCES[1:], ("", "")], strict=True):
-        if info == "python":
-            found.append((code, output if next_info == "text" else None))
-    return found
 
 
 def test_code_prints_what_is_printed_below_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    assert len(blocks()) >= 3
-    for code, expected in blocks():
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
-            exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102 - our own README
-        if expected is not None:
-            assert printed.getvalue() == expected
+    assert len([fence for fence in fences(ROOT / "README.md") if fence.info == "python"]) >= 3
+    run_fences(ROOT / "README.md")
 
 
 def test_links_to_files_lead_somewhere() -> None:

@@ -25,7 +25,9 @@ def main() -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = project["dependencies"] + [
-        line for extra in ("haystack", "llama-index", "qdrant", "chunks", "edge") for line in extras[extra]
+        line
+        for extra in ("haystack", "llama-index", "qdrant", "chunks", "edge")
+        for line in extras[extra]
     ]
     print(sys.argv[1])
     for requirement in map(Requirement, wanted):

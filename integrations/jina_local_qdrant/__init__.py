@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from jina_local_qdrant.documents import Document
     from jina_local_qdrant.ingestion import DeadLetter, IngestReport
     from jina_local_qdrant.layout import CollectionLayout
+    from jina_local_qdrant.migration.alias_search import AliasSearch
+    from jina_local_qdrant.migration.dual_writer import DualWriter
+    from jina_local_qdrant.migration.fields import PayloadFields
+    from jina_local_qdrant.migration.migration import Migration
     from jina_local_qdrant.retries import RetryPolicy
     from jina_local_qdrant.searching import Hit
     from jina_local_qdrant.spec import EmbeddingSpec
@@ -29,28 +33,36 @@ if TYPE_CHECKING:
     from jina_local_qdrant.verification import VerifyReport
 
 __all__ = [
+    "AliasSearch",
     "AsyncJinaQdrant",
     "CollectionLayout",
     "DeadLetter",
     "Document",
+    "DualWriter",
     "EmbeddingSpec",
     "Hit",
     "IngestReport",
     "JinaQdrant",
+    "Migration",
+    "PayloadFields",
     "RetryPolicy",
     "SyncReport",
     "VerifyReport",
 ]
 
 _LAZY = {
+    "AliasSearch": "jina_local_qdrant.migration.alias_search",
     "AsyncJinaQdrant": "jina_local_qdrant.async_collection",
     "CollectionLayout": "jina_local_qdrant.layout",
     "DeadLetter": "jina_local_qdrant.ingestion",
     "Document": "jina_local_qdrant.documents",
+    "DualWriter": "jina_local_qdrant.migration.dual_writer",
     "EmbeddingSpec": "jina_local_qdrant.spec",
     "Hit": "jina_local_qdrant.searching",
     "IngestReport": "jina_local_qdrant.ingestion",
     "JinaQdrant": "jina_local_qdrant.collection",
+    "Migration": "jina_local_qdrant.migration.migration",
+    "PayloadFields": "jina_local_qdrant.migration.fields",
     "RetryPolicy": "jina_local_qdrant.retries",
     "SyncReport": "jina_local_qdrant.syncing",
     "VerifyReport": "jina_local_qdrant.verification",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from jina_local_qdrant.clients import check_async_client
 from jina_local_qdrant.collection import JinaQdrant
 from jina_local_qdrant.documents import check_iterable
 from jina_local_qdrant.loop_bridge import LoopBridge, LoopClient
@@ -245,6 +246,7 @@ class AsyncJinaQdrant:
 def _blocking(bridge: LoopBridge, client: AsyncQdrantClient | str) -> QdrantClient | str:
     if isinstance(client, str):
         return client
+    check_async_client(client)
     return cast("QdrantClient", LoopClient(bridge, client))
 
 

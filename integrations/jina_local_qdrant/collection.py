@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from jina_local.errors import MissingExtraError
-from jina_local_qdrant.documents import Document
+from jina_local_qdrant.documents import Document, check_ids, check_iterable
 from jina_local_qdrant.errors import CollectionNotFoundError
 from jina_local_qdrant.layout import LAYOUT_KEY, CollectionLayout, check_tenant
 from jina_local_qdrant.spec import (
@@ -34,7 +34,8 @@ except ModuleNotFoundError as error:
 
 from jina_local_qdrant.ingestion import DeadLetter, Ingestion, IngestReport, OnError
 from jina_local_qdrant.locations import open_store
-from jina_local_qdrant.payload import doc_filter, point_id, rebuild, tenant_filter, written_heads
+from jina_local_qdrant.payload import doc_filter, point_id, tenant_filter, written_heads
+from jina_local_qdrant.sampling import rebuild_document
 from jina_local_qdrant.searching import Hit, search
 from jina_local_qdrant.store import COSINE
 from jina_local_qdrant.syncing import SyncReport, sync
@@ -66,7 +67,9 @@ class JinaQdrant:
     Args:
         client: Any Qdrant client (server, `path=`, `:memory:`), or `edge:FOLDER` for Qdrant's
             embedded engine.
-        collection: Name of the collection; `ingest` creates it.
+        collection: Name of the collection; `ingest` creates it. Of an alias, the collection that
+            it names at this moment: if the alias moves, the helper stays with that collection
+            until it is opened again.
         engine: The engine that embeds.
         spec: How vectors are made; recorded in the collection and checked at every opening.
         layout: How a new collection stores them; an existing one keeps its own.
@@ -100,7 +103,7 @@ class JinaQdrant:
         self._layout = layout or CollectionLayout(tenants=tenant is not None)
         self._layout.check(self.record["dimensions"])
         self.store: Store = open_store(client, collection, retries)
-        self._is_checked = False
+        self._name = collection
         try:
             self._check_collection()
         except BaseException:
@@ -141,14 +144,15 @@ class JinaQdrant:
             task: Not taken; the error says why.
 
         Raises:
-            InvalidDocumentError: If a document has no id or text, or an id comes twice.
+            InvalidOptionError: If `on_error` is outside its allowed set.
+            InvalidDocumentError: If a document is not as `Document` says, or an id comes twice.
             StoreUnavailableError: If the store gives no answer, after every retry.
             StoreRefusedError: If the store refuses a document.
             ConcurrentWriteError: If another process ingested the same document at the same time.
         """
         _refuse_task(task)
-        self._create_collection()
-        return Ingestion(
+        source = check_iterable(documents)
+        ingestion = Ingestion(
             engine=self.engine,
             spec=self.spec,
             splitter=self._splitter,
@@ -157,7 +161,9 @@ class JinaQdrant:
             dead_letters=dead_letters,
             progress=progress,
             reembed=reembed,
-        ).run(documents)
+        )
+        self._create_collection()
+        return ingestion.run(source)
 
     def sync(
         self,
@@ -192,9 +198,13 @@ class JinaQdrant:
 
         Returns:
             Points deleted.
+
+        Raises:
+            InvalidDocumentError: If an id is no string.
         """
+        checked = check_ids(doc_ids)
         self._refuse_missing()
-        return self._writer.delete([doc_ids] if isinstance(doc_ids, str) else list(doc_ids))
+        return self._writer.delete(checked)
 
     def finish_bulk(self) -> None:
         """Build the graph that a bulk ingestion left out."""
@@ -267,17 +277,15 @@ class JinaQdrant:
         )
 
     def get(self, doc_id: str) -> Document | None:
-        """A document as it was ingested, rebuilt from its chunks; `None` if it is not complete."""
+        """A document as it was ingested, rebuilt from its chunks; `None` if it is not complete.
+
+        Raises:
+            InvalidDocumentError: If the id is no string.
+        """
+        (checked,) = check_ids([doc_id])
         self._refuse_missing()
-        chunks = [point.payload for point in self.store.scan(doc_filter([doc_id], self.tenant))]
-        head = next((chunk for chunk in chunks if not chunk["chunk_index"]), None)
-        hashes = {(chunk.get("doc_hash"), chunk.get("meta_hash")) for chunk in chunks}
-        if head is None or len(hashes) != 1 or None in hashes.pop():
-            return None
-        if len(chunks) != head["n_chunks"]:
-            return None
-        text, spans = rebuild(chunks)
-        return Document(id=doc_id, text=text, metadata=head["meta"], spans=spans)
+        points = self.store.scan(doc_filter([checked], self.tenant))
+        return rebuild_document(checked, (point.payload for point in points))
 
     def count(self) -> int:
         """Chunks in the collection, counted exactly."""
@@ -350,23 +358,26 @@ class JinaQdrant:
         return DocumentWriter(self.store, self.fingerprint[:_FP_LENGTH], self.tenant)
 
     def _check_collection(self) -> bool:
-        """Whether the collection exists; if so, its vectors are made as ours are."""
-        if not self.store.exists():
-            self._is_checked = False
-        elif not self._is_checked:
-            metadata = self.store.metadata()
-            record = checked_record(self.store.collection, metadata)
-            stored = vector_description(self.store.vector_size(), self.store.distance())
-            wanted = vector_description(self.record["dimensions"], COSINE)
-            refuse_differences(
-                self.store.collection,
-                {**record, "vectors": stored},
-                {**self.record, "vectors": wanted},
-            )
-            self._layout = CollectionLayout.from_dict(metadata.get(LAYOUT_KEY) or {})
-            self._layout.check_tenant(self.tenant)
-            self._is_checked = True
-        return self._is_checked
+        """Whether the collection exists; if so, its vectors are made as ours are.
+
+        Asked before everything that is done, since others may delete and make it meanwhile.
+        """
+        found = self.store.description()
+        if found is None:
+            self._refuse_lost()
+            return False
+        record = checked_record(self.store.collection, found.metadata)
+        stored = vector_description(found.size, found.distance)
+        wanted = vector_description(self.record["dimensions"], COSINE)
+        refuse_differences(
+            self.store.collection,
+            {**record, "vectors": stored},
+            {**self.record, "vectors": wanted},
+        )
+        layout = CollectionLayout.from_dict(found.metadata.get(LAYOUT_KEY) or {})
+        layout.check_tenant(self.tenant)
+        self._layout = layout
+        return True
 
     def _create_collection(self) -> None:
         with self.store.exclusive():  # two threads may begin at once
@@ -385,7 +396,15 @@ class JinaQdrant:
             layout=self._layout,
             metadata={METADATA_KEY: self.record, LAYOUT_KEY: self._layout.as_dict()},
         )
-        self._is_checked = True
+
+    def _refuse_lost(self) -> None:
+        """Refuse to make a collection again that nobody would find by the alias any more."""
+        if self.store.collection != self._name:
+            msg = (
+                f"collection {self.store.collection!r} is gone, which alias {self._name!r} named: "
+                f"open {self._name!r} again"
+            )
+            raise CollectionNotFoundError(msg)
 
     def _refuse_missing(self) -> None:
         if not self._check_collection():

@@ -19,9 +19,9 @@ __all__ = [
     "CollectionConfig",
     "coarse_vector",
     "collection_config",
-    "full_vector",
     "named_vectors",
     "search_params",
+    "stored_vectors",
 ]
 
 FULL, COARSE = "full", "coarse"
@@ -117,7 +117,17 @@ def coarse_vector(vector: np.ndarray, coarse: int) -> np.ndarray:
     return normalized
 
 
-def full_vector(vector: Any) -> np.ndarray | None:  # noqa: ANN401 - of either form
-    """The full vector of what a collection gives back, float32 (d,)."""
-    content = vector.get(FULL) if isinstance(vector, dict) else vector
-    return None if content is None else np.asarray(content, dtype=np.float32)
+def stored_vectors(
+    vector: Any,  # noqa: ANN401 - of either form
+    full: str = FULL,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The full and the coarse vector of what a collection gives back, float32 (d,) and (c,).
+
+    Args:
+        vector: One vector, or vectors by name.
+        full: Name of the full one.
+    """
+    contents = vector if isinstance(vector, dict) else {full: vector}
+    found = (contents.get(name) for name in (full, COARSE))
+    first, second = (None if one is None else np.asarray(one, np.float32) for one in found)
+    return first, second

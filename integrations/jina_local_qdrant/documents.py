@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NotRequired, TypedDict
@@ -10,11 +11,25 @@ from jina_local.chunked_text import check_spans
 from jina_local.errors import InvalidSpansError
 from jina_local.fingerprint import canonical_hash
 from jina_local_qdrant.errors import InvalidDocumentError
+from jina_local_qdrant.splitting import is_markdown
 
-__all__ = ["CheckedDocument", "Document", "PreparedDocument", "check_document", "check_iterable"]
+__all__ = [
+    "CheckedDocument",
+    "Document",
+    "PreparedDocument",
+    "as_ingested",
+    "check_document",
+    "check_ids",
+    "check_iterable",
+]
 
 Span = tuple[int, int]
 _FIELDS = ("id", "text", "metadata", "spans")
+
+# What every store takes and gives back as it is: Qdrant's embedded engine writes metadata of more
+# than 124 levels and cannot open the collection again, and makes floats of larger integers.
+_LEVELS = 100
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
 class Document(TypedDict):
@@ -23,7 +38,8 @@ class Document(TypedDict):
     Attributes:
         id: Names the document; ingesting the same id again replaces it.
         text: What is embedded and shown.
-        metadata: JSON values, stored and returned as they are.
+        metadata: JSON values, stored and returned as they are: at most 100 levels of them, with
+            strings as keys and integers in -2**63…2**64-1.
         spans: Start and end of each chunk in the text, in characters; cut by the collection's
             splitter if not given.
     """
@@ -42,9 +58,10 @@ class CheckedDocument:
         number: Its place in the source.
         doc_id: Its id.
         text: Its text.
-        metadata: Its metadata.
+        metadata: A copy of its metadata.
         spans: Its chunks, if the caller gave them.
-        doc_hash: Changes with the text and the given spans.
+        doc_hash: Changes with the text and the given spans; without these, also with whether it is
+            cut as Markdown.
         meta_hash: Changes with the metadata.
     """
 
@@ -96,6 +113,26 @@ def check_iterable(documents: object) -> Iterable[object]:
     return documents
 
 
+def check_ids(doc_ids: object) -> list[str]:
+    """Ids of documents; one may come alone.
+
+    Raises:
+        InvalidDocumentError: If it is no string and no collection of strings.
+    """
+    if isinstance(doc_ids, str):
+        return [doc_ids]
+    if isinstance(doc_ids, bytes | Mapping) or not isinstance(doc_ids, Iterable):
+        msg = f"the id of a document is {doc_ids!r:.40}; give a string, or a list of strings"
+        raise InvalidDocumentError(msg)
+    checked = []
+    for doc_id in doc_ids:
+        if not isinstance(doc_id, str):
+            msg = f"the id of a document is {doc_id!r:.40}; give strings"
+            raise InvalidDocumentError(msg)
+        checked.append(doc_id)
+    return checked
+
+
 def check_document(document: object, number: int) -> CheckedDocument:
     """A document as it can be ingested.
 
@@ -124,15 +161,29 @@ def check_document(document: object, number: int) -> CheckedDocument:
         raise InvalidDocumentError(msg)
     spans = content.get("spans")
     checked_spans = None if spans is None else _check_spans(spans, doc_id, len(text))
+    copied = _copied(metadata, doc_id)
     return CheckedDocument(
         number=number,
         doc_id=doc_id,
         text=text,
-        metadata=metadata,
+        metadata=copied,
         spans=checked_spans,
-        doc_hash=_hash({"id": doc_id, "text": text, "spans": checked_spans}, doc_id),
-        meta_hash=_hash(metadata, doc_id),
+        doc_hash=_doc_hash(doc_id, text, checked_spans, copied),
+        meta_hash=_hash(copied, doc_id),
     )
+
+
+def as_ingested(document: Document, doc_hash: object) -> Document:
+    """A document with spans only if it brought them, which its hash tells.
+
+    Args:
+        document: Rebuilt from its chunks, with their spans.
+        doc_hash: What its chunks carry.
+    """
+    doc_id, text, metadata = document["id"], document["text"], document.get("metadata", {})
+    if doc_hash == _doc_hash(doc_id, text, None, metadata):
+        return Document(id=doc_id, text=text, metadata=metadata)
+    return document
 
 
 def _as_mapping(document: object, number: int) -> Mapping[str, Any]:
@@ -153,9 +204,63 @@ def _check_spans(spans: object, doc_id: str, n_characters: int) -> tuple[Span, .
         raise InvalidDocumentError(msg) from error
 
 
+def _copied(metadata: dict[str, Any], doc_id: str) -> dict[str, Any]:
+    """What is stored: the caller may change theirs while it waits."""
+    try:
+        _check_values(metadata, f"document {doc_id!r}", "metadata", 1)
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        copied: dict[str, Any] = json.loads(text)
+    except InvalidDocumentError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _not_json(doc_id, error) from error
+    return copied
+
+
+def _check_values(value: object, owner: str, name: str, level: int) -> None:
+    """Refuse what is JSON, but not the same in every store.
+
+    Args:
+        value: A value in the metadata of a document.
+        owner: What messages call the document.
+        name: What messages call the value.
+        level: How many lists and dicts it is in, counting itself.
+    """
+    if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+        msg = (
+            f"{owner} has {name:.200} = {value!r:.40}; give an integer in -2**63…2**64-1, or a "
+            "string"
+        )
+        raise InvalidDocumentError(msg)
+    if not isinstance(value, dict | list | tuple):
+        return
+    if level > _LEVELS:
+        msg = f"{owner} has metadata of more than {_LEVELS} levels; give fewer dicts within dicts"
+        raise InvalidDocumentError(msg)
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            msg = f"{owner} has the key {key!r:.40} in {name:.200}; give strings as keys"
+            raise InvalidDocumentError(msg)
+        _check_values(item, owner, f"{name}[{key!r}]", level + 1)
+
+
+def _doc_hash(
+    doc_id: str, text: str, spans: tuple[Span, ...] | None, metadata: dict[str, Any]
+) -> str:
+    content: dict[str, Any] = {"id": doc_id, "text": text, "spans": spans}
+    if spans is None and is_markdown(metadata):
+        content["markdown"] = True
+    return _hash(content, doc_id)
+
+
 def _hash(content: Mapping[str, Any], doc_id: str) -> str:
     try:
         return canonical_hash(content)
     except (TypeError, ValueError) as error:
-        msg = f"document {doc_id!r} is not JSON, of which all text must be UTF-8: {error}"
-        raise InvalidDocumentError(msg) from error
+        raise _not_json(doc_id, error) from error
+
+
+def _not_json(doc_id: str, error: Exception) -> InvalidDocumentError:
+    msg = f"document {doc_id!r} is not JSON, of which all text must be UTF-8: {error}"
+    return InvalidDocumentError(msg)

@@ -107,6 +107,15 @@ class EdgeFolder:
                 self._open(self._read())
         return self._shard is not None
 
+    def refuse_closed(self) -> None:
+        """Refuse what can only be done before `close`.
+
+        Raises:
+            StoreRefusedError: If it was closed.
+        """
+        if self._is_closed:
+            raise self._absent()
+
     def create(self, record: EdgeRecord) -> None:
         """Make the collection.
 
@@ -114,8 +123,7 @@ class EdgeFolder:
             IndexInUseError: If another process makes it.
             StoreRefusedError: If it is there, or cannot be made.
         """
-        if self._is_closed:
-            raise self._absent()
+        self.refuse_closed()
         with refusals(f"making {str(self._path)!r}"):
             self._path.mkdir(parents=True, exist_ok=True)
         if self._shard is not None:
@@ -196,7 +204,7 @@ class EdgeFolder:
                     f"jina-local reads {_SCHEMA}: use the version that made it"
                 )
                 raise StoreRefusedError(msg)
-            layout = CollectionLayout.from_dict(content["layout"])
+            layout = CollectionLayout(**content["layout"])
             return EdgeRecord(content["size"], layout, content["metadata"])
 
     def _write(self, record: EdgeRecord) -> EdgeRecord:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jina_local.errors import InvalidOptionError
-from jina_local_qdrant.collection_config import COARSE, coarse_vector
+from jina_local_qdrant.collection_config import COARSE, coarse_vector, stored_vectors
 from jina_local_qdrant.edge_config import FULL, edge_search_params
 from jina_local_qdrant.edge_engine import qdrant_edge as edge
 from jina_local_qdrant.edge_engine import refusals
@@ -27,6 +27,7 @@ from jina_local_qdrant.errors import StoreRefusedError
 from jina_local_qdrant.layout import CollectionLayout
 from jina_local_qdrant.store import (
     COSINE,
+    CollectionDescription,
     Point,
     ScoredPoint,
     SearchRequest,
@@ -87,6 +88,18 @@ class EdgeStore:
         """Whether the collection is there."""
         with self._writing:
             return self._folder.open_if_there()
+
+    def description(self) -> CollectionDescription | None:
+        """What the collection is now; `None` if it is not there.
+
+        Raises:
+            StoreRefusedError: If this store was closed.
+        """
+        with self._writing:
+            self._folder.refuse_closed()
+            if not self._folder.open_if_there():
+                return None
+            return CollectionDescription(self.metadata(), self.vector_size(), self.distance())
 
     def metadata(self) -> dict[str, Any]:
         """The collection's metadata; empty if it has none."""
@@ -164,12 +177,12 @@ class EdgeStore:
                     limit=_POINTS_AT_ONCE,
                     filter=edge_filter(filter),
                     with_payload=_selected(keys),
-                    with_vector=[FULL] if vectors else False,
+                    with_vector=vectors,
                 )
                 records, offset = self._folder.shard.scroll(request)
             for record in records:
-                vector = np.asarray(record.vector, dtype=np.float32) if vectors else None
-                yield StoredPoint(str(record.id), record.payload or {}, vector)
+                stored = stored_vectors(record.vector, FULL)
+                yield StoredPoint(str(record.id), record.payload or {}, *stored)
             if offset is None:
                 return
 
@@ -180,10 +193,13 @@ class EdgeStore:
             return self._folder.shard.count(request)
 
     def search(self, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
-        """The best points for each request, best first."""
+        """The best points for each request, best first.
+
+        Waits for a write to end: a point that is being replaced is not there for a moment.
+        """
         for request in requests:
             self._check_query(request)
-        with refusals("searching"):
+        with self._writing, refusals("searching"):
             plain = [request for request in requests if request.group_by is None]
             queries = [self._query(request, request.limit, payload=True) for request in plain]
             batch = iter(self._folder.shard.query_batch(edge.QueryBatchRequest(queries)))

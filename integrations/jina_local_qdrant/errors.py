@@ -9,6 +9,7 @@ JinaLocalError
 ├── EmptySourceError (ValueError)           nothing came, and everything would be deleted
 ├── TooManyDeletionsError (ValueError)      more would be deleted than the caller allows
 ├── VerificationError (ValueError)          stored vectors are not what embedding gives
+├── MigrationRefusedError (ValueError)      a migration that would lose or mix something
 ├── StoreError (RuntimeError)               what a store said no to
 │   ├── StoreRefusedError (ValueError)      a request that will never be right
 │   │   ├── AccessRefusedError              whatever the request: no key, no right, no collection
@@ -34,6 +35,7 @@ __all__ = [
     "FingerprintMismatchError",
     "IndexInUseError",
     "InvalidDocumentError",
+    "MigrationRefusedError",
     "PathNotFoundError",
     "ServerUnreachableError",
     "StoreError",
@@ -117,3 +119,7 @@ class TooManyDeletionsError(JinaLocalError, ValueError):
 
 class VerificationError(JinaLocalError, ValueError):
     """Stored vectors are not what embedding their texts gives."""
+
+
+class MigrationRefusedError(JinaLocalError, ValueError):
+    """A migration, or a step of one, that would lose or mix something."""

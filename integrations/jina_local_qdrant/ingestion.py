@@ -1,12 +1,14 @@
 """Documents → points: reading, embedding and writing at the same time, in bounded memory.
 
 The caller's thread reads, checks and cuts; one thread embeds; others write. A few batches are under
-way at any moment, and an error or Ctrl-C lets the writes that have begun come to their end.
+way at any moment. An error or Ctrl-C lets the writes that have begun come to their end, but not
+wait for a store that is away.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +26,6 @@ from jina_local_qdrant.documents import (
     CheckedDocument,
     PreparedDocument,
     check_document,
-    check_iterable,
 )
 from jina_local_qdrant.embedding import EmbeddedDocument, embed_documents_of
 from jina_local_qdrant.errors import (
@@ -34,6 +35,7 @@ from jina_local_qdrant.errors import (
     InvalidDocumentError,
     StoreRefusedError,
 )
+from jina_local_qdrant.interruption import interruption, work_until
 from jina_local_qdrant.payload import HEAD_KEYS, point_id
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ class IngestReport:
 
     Attributes:
         documents: Documents read.
-        embedded: Documents that were new, or whose text had changed.
+        embedded: Documents that were new, whose text or spans had changed, or that were no longer
+            there whole.
         updated: Documents of which only the metadata had changed.
         skipped: Documents that were there already, unchanged.
         failed: Documents that were given up, where that is allowed.
@@ -110,12 +113,12 @@ class _Batch:
 
     Attributes:
         to_embed: New ones, and those whose text changed.
-        to_update: Those of which only the metadata changed, with their number of chunks.
+        to_update: Those of which only the metadata changed.
         report: What is known of the batch so far.
     """
 
     to_embed: list[PreparedDocument]
-    to_update: list[tuple[CheckedDocument, int]]
+    to_update: list[CheckedDocument]
     report: IngestReport
 
 
@@ -139,7 +142,8 @@ class Ingestion:
         spec: How.
         splitter: What cuts documents that bring no spans.
         writer: What writes them.
-        on_error: Whether a document that cannot be ingested ends the run.
+        on_error: Whether a document that cannot be ingested ends the run: `raise`, or `dead_letter`
+            to go on.
         dead_letters: Called with each document that was given up.
         progress: Called after each batch with the report so far.
         reembed: Whether what is unchanged is embedded again.
@@ -154,26 +158,35 @@ class Ingestion:
     progress: Callable[[IngestReport], None] | None
     reembed: bool
 
-    def run(self, documents: Iterable[object]) -> IngestReport:
-        """Ingest all documents of a source."""
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
         if self.on_error not in ("raise", "dead_letter"):
             msg = f"on_error is {self.on_error!r}; give 'raise' or 'dead_letter'"
             raise InvalidOptionError(msg)
-        source = check_iterable(documents)
+
+    def run(self, documents: Iterable[object]) -> IngestReport:
+        """Ingest all documents of a source."""
         total = IngestReport()
+        interrupted = interruption() or threading.Event()
         n_writers = 1 if self.writer.store.is_local else _WRITERS
         with (
-            ThreadPoolExecutor(n_writers, "jina-local-write") as writers,
+            ThreadPoolExecutor(
+                n_writers, "jina-local-write", initializer=work_until, initargs=(interrupted,)
+            ) as writers,
             ThreadPoolExecutor(1, "jina-local-embed") as embedders,
         ):
             under_way: deque[Future[Future[_Outcome]]] = deque()
             try:
-                for batch in self._batches(source):
+                for batch in self._batches(documents):
                     if len(under_way) == _BATCHES_UNDER_WAY:
                         total = self._finished(under_way.popleft(), total)
                     under_way.append(embedders.submit(self._embed, batch, writers))
                 while under_way:
                     total = self._finished(under_way.popleft(), total)
+            except BaseException:
+                writers.shutdown(wait=False, cancel_futures=True)  # what has begun goes on
+                interrupted.set()
+                raise
             finally:
                 embedders.shutdown(wait=True, cancel_futures=True)
         return total
@@ -231,26 +244,29 @@ class Ingestion:
         writer = self.writer
         ids = [point_id(document.doc_id, 0, writer.tenant) for document in documents]
         heads = writer.store.retrieve(ids, keys=HEAD_KEYS)
-        to_embed, to_update, n_skipped = [], [], 0
+        to_embed: list[PreparedDocument] = []
+        to_update: list[CheckedDocument] = []
+        n_skipped = 0
         for document, id_ in zip(documents, ids, strict=True):
             head = heads.get(id_, {})
             is_there = head.get("doc_hash") == document.doc_hash and head.get("fp") == writer.fp
             if self.reembed or not is_there:
-                to_embed.append(PreparedDocument.of(document, self._spans(document)))
+                to_embed.append(self._prepared(document))
             elif head.get("meta_hash") != document.meta_hash:
-                to_update.append((document, head["n_chunks"]))
+                to_update.append(document)
             else:
                 n_skipped += 1
         n_read = len(documents) + n_failed
         report = IngestReport(documents=n_read, skipped=n_skipped, failed=n_failed)
         return _Batch(to_embed, to_update, report)
 
-    def _spans(self, document: CheckedDocument) -> Sequence[tuple[int, int]]:
-        if document.spans is not None:
-            return document.spans
-        return self.splitter.spans(
-            {"id": document.doc_id, "text": document.text, "metadata": document.metadata}
-        )
+    def _prepared(self, document: CheckedDocument) -> PreparedDocument:
+        spans: Sequence[tuple[int, int]] | None = document.spans
+        if spans is None:
+            spans = self.splitter.spans(
+                {"id": document.doc_id, "text": document.text, "metadata": document.metadata}
+            )
+        return PreparedDocument.of(document, spans)
 
     # Embedding and writing
 
@@ -260,8 +276,6 @@ class Ingestion:
         try:
             embedded = self._vectors(documents)
         except _ERRORS_OF_DOCUMENTS:
-            if self.on_error == "raise":
-                raise
             documents, embedded, dead = self._embed_one_by_one(documents)
             outcome += _Outcome(IngestReport(failed=len(dead)), dead)
         return writers.submit(self._write, outcome, documents, embedded, batch.to_update)
@@ -276,7 +290,9 @@ class Ingestion:
                 results += self._vectors([document])
                 good.append(document)
             except _ERRORS_OF_DOCUMENTS as error:
-                dead.append(self._dead(document.number, document.doc_id, error))
+                named = type(error)(_of_document(error, document))
+                named.__cause__ = error
+                dead.append(self._dead(document.number, document.doc_id, named))
         return good, results, tuple(dead)
 
     def _vectors(self, documents: Sequence[PreparedDocument]) -> list[EmbeddedDocument]:
@@ -290,12 +306,25 @@ class Ingestion:
         outcome: _Outcome,
         documents: Sequence[PreparedDocument],
         embedded: Sequence[EmbeddedDocument],
-        to_update: Sequence[tuple[CheckedDocument, int]],
+        to_update: Sequence[CheckedDocument],
     ) -> _Outcome:
         outcome += self._write_texts(documents, embedded)
-        for document, n_chunks in to_update:
-            self.writer.write_metadata(document, n_chunks)
-        return outcome + _Outcome(IngestReport(updated=len(to_update)))
+        for document in to_update:
+            outcome += self._write_metadata(document)
+        return outcome
+
+    def _write_metadata(self, document: CheckedDocument) -> _Outcome:
+        """Write metadata alone, or the whole document if it is no longer there as looked up."""
+        try:
+            if self.writer.write_metadata(document):
+                return _Outcome(IngestReport(updated=1))
+        except AccessRefusedError:
+            raise
+        except (StoreRefusedError, ConcurrentWriteError) as error:
+            letter = self._dead(document.number, document.doc_id, error)
+            return _Outcome(IngestReport(failed=1), (letter,))
+        good, embedded, dead = self._embed_one_by_one([self._prepared(document)])
+        return _Outcome(IngestReport(failed=len(dead)), dead) + self._write_texts(good, embedded)
 
     def _write_texts(
         self, documents: Sequence[PreparedDocument], embedded: Sequence[EmbeddedDocument]
@@ -329,3 +358,10 @@ class Ingestion:
     def _report(self, letter: DeadLetter) -> None:
         if self.dead_letters is not None:
             self.dead_letters(letter)
+
+
+def _of_document(error: JinaLocalError, document: PreparedDocument) -> str:
+    """What is wrong with a document that was embedded alone, where it is "document 0"."""
+    words, name = str(error), f"document {document.doc_id!r} (number {document.number})"
+    rest = words.removeprefix("document 0")
+    return f"{name}: {words}" if rest == words else f"{name}{rest}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args
 
 from jina_local.errors import InvalidOptionError
 from jina_local.inputs import check_flag, check_integer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from jina_local_qdrant.errors import FingerprintMismatchError
 
 __all__ = [
     "LAYOUT_KEY",
@@ -99,8 +99,31 @@ class CollectionLayout:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`."""
-        return cls(**content)
+        """The inverse of `as_dict`.
+
+        Raises:
+            FingerprintMismatchError: If it was written by another version, or edited.
+        """
+        try:
+            layout = cls(**content)
+            layout.check(sys.maxsize)
+        except (TypeError, AttributeError, InvalidOptionError) as error:
+            msg = (
+                f"the layout in the collection's metadata, {LAYOUT_KEY!r}, is none that this "
+                f"version of the helper writes: {_difference(content) or error}; it was edited or "
+                "comes from a newer version: restore it, or open it with that version"
+            )
+            raise FingerprintMismatchError(msg) from error
+        return layout
+
+
+def _difference(content: object) -> str:
+    """What is wrong with the fields of a layout; empty if nothing is."""
+    names = [field.name for field in fields(CollectionLayout)]
+    if not isinstance(content, Mapping):
+        return f"it is {content!r:.40}, not a dict of fields"
+    unknown = [key for key in content if key not in names]
+    return f"it has the fields {unknown}, not only {names}" if unknown else ""
 
 
 def check_tenant(tenant: str | None) -> str | None:

@@ -6,6 +6,7 @@ Reading what is at a place loads no model and no torch.
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from jina_local_qdrant.errors import (
     IndexInUseError,
     PathNotFoundError,
     ServerUnreachableError,
+    StoreRefusedError,
 )
 from jina_local_qdrant.layout import METADATA_KEY
 
@@ -42,6 +44,7 @@ __all__ = [
 _EDGE = "edge:"
 _URLS = ("http://", "https://")
 _NO_NAME = '<>:"/\\|?*'
+_WRONG_JSON = (ValueError, LookupError, TypeError, AttributeError)  # what reading it raises
 
 
 # Places
@@ -125,7 +128,10 @@ def open_place(location: str, *, create: bool = True) -> Iterator[QdrantClient |
         InvalidOptionError: If it is no name of a place, or a place of the other kind.
         PathNotFoundError: If there is no such folder, and none is to be made.
         IndexInUseError: If another process has the folder open.
+        StoreRefusedError: If what is in the folder cannot be read.
         ServerUnreachableError: If no server answers.
+        AccessRefusedError: If the server does not accept the key.
+        StoreUnavailableError: If the server asks to be left alone, after every retry.
     """
     check_place(location, None, create=create)
     if is_edge(location):
@@ -153,7 +159,10 @@ def open_client(location: str, *, create: bool = True) -> QdrantClient:
         MissingExtraError: If qdrant-client is not installed.
         PathNotFoundError: If there is no such folder, and none is to be made.
         IndexInUseError: If another process has the folder open.
+        StoreRefusedError: If what is in the folder cannot be read.
         ServerUnreachableError: If no server answers.
+        AccessRefusedError: If the server does not accept the key.
+        StoreUnavailableError: If the server asks to be left alone, after every retry.
     """
     try:
         from qdrant_client import QdrantClient
@@ -163,7 +172,7 @@ def open_client(location: str, *, create: bool = True) -> QdrantClient:
         msg = "this needs qdrant-client: pip install 'jina-local[qdrant]'"
         raise MissingExtraError(msg) from error
     if location.startswith(_URLS):
-        key = os.environ.get("QDRANT_API_KEY")
+        key = os.environ.get("QDRANT_API_KEY") or None
         return _reached(QdrantClient(url=location, api_key=key, timeout=60), location)
     check_place(location, None, create=create)
     try:
@@ -171,17 +180,33 @@ def open_client(location: str, *, create: bool = True) -> QdrantClient:
     except RuntimeError as error:
         msg = f"the index at {location!r} is open in another process: close it, or use a server"
         raise IndexInUseError(msg) from error
+    except (*_WRONG_JSON, sqlite3.DatabaseError) as error:
+        file = "meta.json" if isinstance(error, _WRONG_JSON) else "collection/*/storage.sqlite"
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        msg = (
+            f"the index at {location!r} cannot be opened, its {file} is damaged ({words}): put a "
+            "copy of that file in its place, or index again into a new folder"
+        )
+        raise StoreRefusedError(msg) from error
 
 
 def _reached(client: QdrantClient, location: str) -> QdrantClient:
-    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException
+
+    from jina_local_qdrant.clients import patient
+
+    def ask() -> None:
+        try:
+            client.get_collections()
+        except ResponseHandlingException as error:  # of a place that is mistyped, most often
+            msg = f"no Qdrant server answers at {location!r}: {error}"
+            raise ServerUnreachableError(msg) from error
 
     try:
-        client.get_collections()
-    except (ResponseHandlingException, UnexpectedResponse) as error:
+        patient(None).call(f"reaching the server at {location!r}", ask)
+    except BaseException:
         client.close()
-        msg = f"no Qdrant server answers at {location!r}: {error}"
-        raise ServerUnreachableError(msg) from error
+        raise
     return client
 
 
@@ -190,16 +215,16 @@ def open_store(client: QdrantClient | str, collection: str, retries: RetryPolicy
 
     Args:
         client: A client, or `edge:FOLDER`.
-        collection: Name of the collection.
+        collection: Name of the collection, or an alias for it.
         retries: How long a server that does not answer is asked again.
 
     Raises:
-        InvalidOptionError: If `client` is another string.
+        InvalidOptionError: If `client` is another string, or no client that this helper can use.
     """
     if not isinstance(client, str):
         from jina_local_qdrant.qdrant_store import QdrantStore
 
-        return QdrantStore(client, collection, retries)
+        return QdrantStore.open(client, collection, retries)
     if not is_edge(client):
         msg = f"client is {client!r}; give a QdrantClient, or 'edge:FOLDER'"
         raise InvalidOptionError(msg)

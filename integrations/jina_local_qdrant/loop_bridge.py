@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from jina_local.errors import InvalidOptionError
+from jina_local_qdrant.interruption import work_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -31,11 +35,13 @@ class _Operation:
 
     def __init__(self) -> None:
         self.is_cancelled = False
+        self.interrupted = threading.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def cancel(self) -> None:
         """Give up what the event loop does for it; the thread ends at its next step."""
         self.is_cancelled = True
+        self.interrupted.set()
         for task in self._tasks:
             task.cancel()
 
@@ -74,8 +80,8 @@ class LoopBridge:
     async def run(self, function: Callable[[], T]) -> T:
         """Run blocking code in a thread.
 
-        When the awaiting task is cancelled, so is what the event loop does for the thread. The
-        task ends only after the thread did.
+        When the awaiting task is cancelled, so is what the event loop does for the thread, and the
+        thread waits for no store any more. The task ends only after the thread did.
 
         Args:
             function: The code.
@@ -84,6 +90,7 @@ class LoopBridge:
         operation = _Operation()
         context = contextvars.copy_context()
         context.run(_operation.set, operation)
+        context.run(work_until, operation.interrupted)
         work = self._threads.submit(context.run, function)
         ending = asyncio.wrap_future(work)
         try:
@@ -92,6 +99,8 @@ class LoopBridge:
             operation.cancel()
             work.cancel()  # if no thread has begun with it
             await _ended(ending)
+            if not ending.cancelled():
+                ending.exception()  # nobody else will look at it
             raise
 
     async def run_over(
@@ -141,6 +150,9 @@ class LoopClient:
     Args:
         bridge: Leads to the loop.
         client: Its attributes are ours; methods return what awaiting them gives.
+
+    Raises:
+        InvalidOptionError: By a method that has nothing to await.
     """
 
     def __init__(self, bridge: LoopBridge, client: object) -> None:
@@ -151,7 +163,18 @@ class LoopClient:
         attribute = getattr(self._wrapped, name)
         if not callable(attribute):
             return attribute
-        return lambda *args, **options: self._bridge.call(lambda: attribute(*args, **options))
+        return lambda *args, **options: self._bridge.call(
+            lambda: self._awaitable(attribute(*args, **options))
+        )
+
+    def _awaitable(self, result: object) -> object:
+        if not inspect.isawaitable(result):
+            msg = (
+                f"client is {self._wrapped!r}, whose methods block the event loop: give an "
+                "AsyncQdrantClient, or use JinaQdrant"
+            )
+            raise InvalidOptionError(msg)
+        return result
 
 
 async def _ended(future: asyncio.Future[Any]) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "HEAD_KEYS",
     "chunk_payloads",
     "doc_filter",
+    "is_ours",
     "metadata_keys",
     "point_id",
     "rebuild",
@@ -89,6 +90,19 @@ def rebuild(chunks: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[int, i
     for start, text in (*head["gaps"], *((chunk["start"], chunk["text"]) for chunk in ordered)):
         characters[start : start + len(text)] = text
     return "".join(characters), [(chunk["start"], chunk["end"]) for chunk in ordered]
+
+
+def is_ours(payload: Mapping[str, Any]) -> bool:
+    """Whether a point says which chunk of which document it is."""
+    index, n_chunks = payload.get("chunk_index"), payload.get("n_chunks")
+    return (
+        isinstance(payload.get("doc_id"), str)
+        and isinstance(payload.get("tenant"), str | None)
+        and isinstance(index, int)
+        and isinstance(n_chunks, int)
+        and index >= 0
+        and n_chunks > 0
+    )
 
 
 def _gaps(document: PreparedDocument) -> list[list[Any]]:

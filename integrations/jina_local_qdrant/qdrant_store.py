@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import warnings
-import weakref
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qdrant_client import models
 
+from jina_local_qdrant.clients import check_client, is_local, lock_of, patient
 from jina_local_qdrant.collection_config import (
     COARSE,
     FULL,
     collection_config,
-    full_vector,
     named_vectors,
     search_params,
+    stored_vectors,
 )
-from jina_local_qdrant.errors import StoreRefusedError, TooLargeError
+from jina_local_qdrant.errors import AccessRefusedError, StoreRefusedError
 from jina_local_qdrant.layout import LAYOUT_KEY, CollectionLayout
-from jina_local_qdrant.retries import Retrier, RetryPolicy
+from jina_local_qdrant.point_requests import POINTS_AT_ONCE, write_points
 from jina_local_qdrant.store import (
+    CollectionDescription,
     Point,
     ScoredPoint,
     SearchRequest,
@@ -37,20 +36,15 @@ if TYPE_CHECKING:
 
     from qdrant_client import QdrantClient
 
+    from jina_local_qdrant.retries import RetryPolicy
+
 __all__ = ["QdrantStore"]
 
-_POINTS_AT_ONCE = 256
-_BYTES_AT_ONCE = 8 * 2**20
 _INDEXED = {"doc_id": "keyword", "doc_hash": "keyword", "chunk_index": "integer"}
 _GRAPH_LINKS = 16  # Qdrant's own default, which a bulk ingestion sets to none
 _INEFFECTIVE_LOCALLY = ("quantization", "storage", "payload_indexes", "shards", "replicas", "bulk")
 
 T = TypeVar("T")
-
-_logger = logging.getLogger("jina_local")
-
-_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
-_locks_guard = threading.Lock()
 
 
 class QdrantStore:
@@ -68,11 +62,30 @@ class QdrantStore:
         self, client: QdrantClient, collection: str, retries: RetryPolicy | None = None
     ) -> None:
         self.collection = collection
-        self.is_local = _is_local(client)
+        self.is_local = is_local(client)
         self._client = client
-        self._retrier = Retrier(retries or RetryPolicy(), on_retry=_log_retry)
-        self._lock = _lock_of(client) if self.is_local else None
-        self._layout: CollectionLayout | None = None
+        self._retrier = patient(retries)
+        self._lock = lock_of(client) if self.is_local else None
+        self._last_seen: models.CollectionInfo | None = None
+
+    @classmethod
+    def open(
+        cls, client: QdrantClient, collection: str, retries: RetryPolicy | None = None
+    ) -> Self:
+        """A store of the collection that a name stands for now: it stays with it.
+
+        Args:
+            client: Anything that has the methods of `QdrantClient`.
+            collection: Name of the collection, or an alias, which may later move to another one.
+            retries: How long a server that does not answer is asked again.
+
+        Raises:
+            InvalidOptionError: If it is no client, or an asynchronous one.
+        """
+        check_client(client)
+        store = cls(client, collection, retries)
+        store.collection = store._aliases().get(collection, collection)
+        return store
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Keeps other writers on the same local client out."""
@@ -86,9 +99,18 @@ class QdrantStore:
             "asking for the collection", lambda: self._client.collection_exists(self.collection)
         )
 
+    def description(self) -> CollectionDescription | None:
+        """What the collection is now; `None` if it is not there."""
+        if self._last_seen is None and not self.exists():
+            return None
+        try:
+            return _described(self._info())
+        except StoreRefusedError:  # of a collection that was deleted, too, in words that differ
+            return _described(self._info()) if self.exists() else None
+
     def metadata(self) -> dict[str, Any]:
         """The collection's metadata; empty if it has none."""
-        return dict(self._info().config.metadata or {})
+        return _described(self._info()).metadata
 
     def set_metadata(self, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
         """Replace one key of the metadata."""
@@ -130,17 +152,11 @@ class QdrantStore:
 
     def vector_size(self) -> int:
         """d, of the full vectors; 0 if there are none."""
-        params = self._vector_params()
-        return 0 if params is None else int(params.size)
+        return _described(self._info()).size
 
     def distance(self) -> str:
         """What the full vectors are compared by."""
-        params = self._vector_params()
-        return "nothing" if params is None else str(models.Distance(params.distance).value)
-
-    def _vector_params(self) -> models.VectorParams | None:
-        vectors = self._info().config.params.vectors
-        return vectors.get(FULL) if isinstance(vectors, dict) else vectors
+        return _described(self._info()).distance
 
     def finish_bulk(self) -> None:
         """Build the graph that a bulk ingestion left out."""
@@ -160,10 +176,9 @@ class QdrantStore:
         return [name for name in _INEFFECTIVE_LOCALLY if given[name] != default[name]]
 
     def layout(self) -> CollectionLayout:
-        """The layout that the collection was created with."""
-        if self._layout is None:
-            self._layout = CollectionLayout.from_dict(self.metadata().get(LAYOUT_KEY) or {})
-        return self._layout
+        """The layout of the collection, as it was when it was looked at last."""
+        metadata = _described(self._last_seen or self._info()).metadata
+        return CollectionLayout.from_dict(metadata.get(LAYOUT_KEY) or {})
 
     def close(self) -> None:
         """Nothing: the client is the caller's."""
@@ -175,7 +190,7 @@ class QdrantStore:
     ) -> dict[str, dict[str, Any]]:
         """Payloads by id, for the ids that are there; all keys if `keys` is `None`."""
         found: dict[str, dict[str, Any]] = {}
-        for part in in_parts(ids, _POINTS_AT_ONCE):
+        for part in in_parts(ids, POINTS_AT_ONCE):
             records = self._call(
                 "reading points",
                 lambda part=part: self._client.retrieve(  # type: ignore[misc]
@@ -200,14 +215,15 @@ class QdrantStore:
                 lambda offset=offset: self._client.scroll(  # type: ignore[misc]
                     self.collection,
                     scroll_filter=filter,
-                    limit=_POINTS_AT_ONCE,
+                    limit=POINTS_AT_ONCE,
                     offset=offset,
                     with_payload=_selected(keys),
                     with_vectors=vectors,
                 ),
             )
             for record in records:
-                yield StoredPoint(str(record.id), record.payload or {}, full_vector(record.vector))
+                stored = stored_vectors(record.vector)
+                yield StoredPoint(str(record.id), record.payload or {}, *stored)
             if offset is None:
                 return
 
@@ -288,32 +304,16 @@ class QdrantStore:
             )
             for point in points
         ]
-        is_free = self.is_local  # of limits on the size of a request
-        for part in in_parts(structs, _POINTS_AT_ONCE) if is_free else _requests(structs):
-            self._upsert(part)
+        write_points(structs, self._upsert, is_local=self.is_local)
 
     def _upsert(self, points: list[models.PointStruct]) -> None:
-        """Write points, in halves where a server finds them too large together."""
-        try:
-            self._call(
-                "writing points", lambda: self._client.upsert(self.collection, points, wait=True)
-            )
-        except TooLargeError as error:
-            if len(points) == 1:
-                payload = points[0].payload or {}
-                msg = (
-                    f"document {payload.get('doc_id')!r}, chunk {payload.get('chunk_index')}: one "
-                    f"point is too large for the server ({error}); use smaller chunks or less "
-                    "metadata"
-                )
-                raise TooLargeError(msg) from error
-            half = len(points) // 2
-            self._upsert(points[:half])
-            self._upsert(points[half:])
+        self._call(
+            "writing points", lambda: self._client.upsert(self.collection, points, wait=True)
+        )
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, Any]) -> None:
         """Replace these payload keys of these points."""
-        for part in in_parts(ids, _POINTS_AT_ONCE):
+        for part in in_parts(ids, POINTS_AT_ONCE):
             try:
                 self._call(
                     "writing payloads",
@@ -327,7 +327,7 @@ class QdrantStore:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete points; ids that are not there are fine."""
-        for part in in_parts(ids, _POINTS_AT_ONCE):
+        for part in in_parts(ids, POINTS_AT_ONCE):
             selector = models.PointIdsList(points=[*part])
             self._call(
                 "deleting points",
@@ -345,46 +345,39 @@ class QdrantStore:
             )
 
     def _info(self) -> models.CollectionInfo:
-        return self._call(
+        self._last_seen = self._call(
             "reading the collection", lambda: self._client.get_collection(self.collection)
         )
+        return self._last_seen
+
+    def _aliases(self) -> dict[str, str]:
+        """Which collection each alias stands for; empty where nobody may or can say."""
+        ask = getattr(self._client, "get_aliases", None)
+        if ask is None:
+            return {}
+        try:
+            found = self._call("reading aliases", ask)
+        except AccessRefusedError:
+            return {}
+        return {alias.alias_name: alias.collection_name for alias in found.aliases}
 
     def _call(self, what: str, function: Callable[[], T]) -> T:
         with self.exclusive():
             return self._retrier.call(f"{what} ({self.collection!r})", function)
 
 
-def _is_local(client: QdrantClient) -> bool:
-    return type(getattr(client, "_client", None)).__name__.endswith("QdrantLocal")
-
-
-def _lock_of(client: QdrantClient) -> threading.RLock:
-    """One lock for all proxies of one local client."""
-    with _locks_guard:
-        return _locks.setdefault(client._client, threading.RLock())  # noqa: SLF001 - no other name
-
-
-def _requests(points: Sequence[models.PointStruct]) -> Iterator[list[models.PointStruct]]:
-    """Points for one request each: servers limit bytes, and a cut connection says no reason."""
-    part: list[models.PointStruct] = []
-    n_bytes = 0
-    for point in points:
-        size = len(point.model_dump_json())
-        if part and (n_bytes + size > _BYTES_AT_ONCE or len(part) == _POINTS_AT_ONCE):
-            yield part
-            part, n_bytes = [], 0
-        part.append(point)
-        n_bytes += size
-    if part:
-        yield part
-
-
-def _log_retry(happened: str, wait: float) -> None:
-    _logger.warning("%s; trying again in %.1f s", happened, wait)
-
-
 def _selected(keys: Sequence[str] | None) -> bool | list[str]:
     return True if keys is None else list(keys)
+
+
+def _described(info: models.CollectionInfo) -> CollectionDescription:
+    metadata = dict(info.config.metadata or {})
+    vectors = info.config.params.vectors
+    params = vectors.get(FULL) if isinstance(vectors, dict) else vectors
+    if params is None:
+        return CollectionDescription(metadata, 0, "nothing")
+    distance = str(models.Distance(params.distance).value)
+    return CollectionDescription(metadata, int(params.size), distance)
 
 
 def _scored(point: models.ScoredPoint) -> ScoredPoint:

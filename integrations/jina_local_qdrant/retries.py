@@ -32,6 +32,7 @@ from jina_local_qdrant.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
+from jina_local_qdrant.interruption import is_interrupted, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,11 +91,11 @@ class RetryPolicy:
 
 
 class Retrier:
-    """Repeats requests as a policy says.
+    """Repeats requests as a policy says, or only until the work is interrupted.
 
     Args:
         policy: How often and how long.
-        sleep: Waits so many seconds.
+        sleep: Waits so many seconds, or until the work is interrupted.
         clock: Seconds that only grow.
         on_retry: Called before each wait with what happened and the seconds to wait.
 
@@ -106,7 +107,7 @@ class Retrier:
         self,
         policy: RetryPolicy,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
         clock: Callable[[], float] = time.monotonic,
         on_retry: Callable[[str, float], None] | None = None,
     ) -> None:
@@ -130,7 +131,8 @@ class Retrier:
             TooLargeError: If the store may take the request in parts; at once.
             StoreRefusedError: If the store says no for good; at once.
             AccessRefusedError: If it would say so to any other request, too.
-            StoreUnavailableError: If there was no good answer within the policy.
+            StoreUnavailableError: If there was no good answer within the policy, or before the
+                work was interrupted.
         """
         start = self._clock()
         tries = 0
@@ -150,19 +152,21 @@ class Retrier:
             return max(min(self._backoff(state), left()), asked(state), 0.0)
 
         def is_over(state: RetryCallState) -> bool:
-            return tries >= self._policy.attempts or asked(state) >= left()
+            is_late = tries >= self._policy.attempts or asked(state) >= left()
+            return is_late or is_interrupted()
 
-        def report(state: RetryCallState) -> None:
-            if self._on_retry is not None:
-                happened = f"{what}: {_words(_outcome(state))}"
-                self._on_retry(happened, state.upcoming_sleep)
+        def sleep(seconds: float) -> None:
+            self._sleep(seconds)
+            if is_interrupted():
+                msg = f"{what}: interrupted before there was a good answer; what is written stays"
+                raise StoreUnavailableError(msg)
 
         retrying = Retrying(
-            sleep=self._sleep,
+            sleep=sleep,
             wait=wait,
             stop=is_over,
             retry=retry_if_exception(lambda error: classify(error).kind == "retry"),
-            before_sleep=report,
+            before_sleep=lambda state: self._report(what, state),
             reraise=True,
         )
         try:
@@ -173,6 +177,10 @@ class Retrier:
                 raise
             elapsed = self._clock() - start
             raise self._failure(what, error, verdict, tries, elapsed) from error
+
+    def _report(self, what: str, state: RetryCallState) -> None:
+        if self._on_retry is not None:
+            self._on_retry(f"{what}: {_words(_outcome(state))}", state.upcoming_sleep)
 
     def _failure(
         self, what: str, error: Exception, verdict: Verdict, tries: int, elapsed: float
@@ -358,6 +366,7 @@ def _content(error: UnexpectedResponse) -> str:
 
 _NO_RIGHT = {401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"}
 _NOT_THERE = {404, "NOT_FOUND", "UNIMPLEMENTED"}
+_NO_POINT = re.compile(r"\bno point with id\b", re.IGNORECASE)
 
 
 def _status(error: BaseException) -> int | str | None:
@@ -365,10 +374,20 @@ def _status(error: BaseException) -> int | str | None:
 
 
 def _is_about_access(error: BaseException) -> bool:
-    return _status(error) in _NO_RIGHT | _NOT_THERE
+    return _status(error) in _NO_RIGHT | _NOT_THERE and not _is_about_a_point(error)
+
+
+def _is_about_a_point(error: BaseException) -> bool:
+    """Whether all is there but a point that the request is about."""
+    if _status(error) not in _NOT_THERE:
+        return False
+    said = _content(error) if isinstance(error, UnexpectedResponse) else _grpc_details(error)
+    return _NO_POINT.search(said) is not None
 
 
 def _advice(error: BaseException) -> str:
+    if _is_about_a_point(error):
+        return "the point is not there: see what else deletes points, and ingest its document again"
     if _status(error) in _NO_RIGHT:
         return "check the API key and what it may do"
     if _status(error) in _NOT_THERE:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jina_local_qdrant.documents import check_document
+from jina_local_qdrant.documents import Document, as_ingested, check_document
 from jina_local_qdrant.embedding import embed_documents_of
 from jina_local_qdrant.errors import InvalidDocumentError
-from jina_local_qdrant.payload import doc_filter, rebuild
-from jina_local_qdrant.survey import DocumentKey, Finding, is_ours
+from jina_local_qdrant.payload import doc_filter, is_ours, rebuild
+from jina_local_qdrant.survey import DocumentKey, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from jina_local import Engine
     from jina_local_qdrant.spec import EmbeddingSpec
     from jina_local_qdrant.store import Store, StoredPoint
 
-__all__ = ["LEAST_COSINE", "SampleReport", "check_sample"]
+__all__ = ["LEAST_COSINE", "SampleReport", "check_sample", "rebuild_document"]
 
 LEAST_COSINE = 0.999
 """Below it, a stored vector is another one: storage in float16 and rounding cost less."""
@@ -76,6 +76,28 @@ def check_sample(
     return SampleReport(n_documents, cosines[worst], worst.doc_id, Finding.of(altered))
 
 
+def rebuild_document(doc_id: str, payloads: Iterable[Mapping[str, Any]]) -> Document | None:
+    """A document as it was ingested; `None` if it is not complete.
+
+    Args:
+        doc_id: Its id.
+        payloads: All that are found by this id, in any order; some may be somebody else's.
+    """
+    chunks = [payload for payload in payloads if is_ours(payload)]
+    head = next((chunk for chunk in chunks if not chunk["chunk_index"]), None)
+    hashes = {(chunk.get("doc_hash"), chunk.get("meta_hash")) for chunk in chunks}
+    if head is None or len(hashes) != 1 or None in hashes.pop():
+        return None
+    if len(chunks) != head["n_chunks"]:
+        return None
+    try:
+        text, spans = rebuild(chunks)
+        document = Document(id=doc_id, text=text, metadata=head["meta"], spans=spans)
+    except (LookupError, TypeError):  # something else took parts of it away
+        return None
+    return as_ingested(document, head["doc_hash"])
+
+
 def _read(
     store: Store, keys: Sequence[DocumentKey]
 ) -> Iterator[dict[DocumentKey, list[StoredPoint]]]:
@@ -105,13 +127,13 @@ def _rebuilt(
     """Text and spans, if text and metadata still have their hashes."""
     try:
         text, spans = rebuild([point.payload for point in points])
-        document = {"id": key.doc_id, "text": text, "metadata": points[0].payload["meta"]}
-        cut, given = (check_document({**document, "spans": s}, 0) for s in (None, spans))
+        head = points[0].payload
+        document = Document(id=key.doc_id, text=text, metadata=head["meta"], spans=spans)
+        checked = check_document(as_ingested(document, head.get("doc_hash")), 0)
     except (InvalidDocumentError, LookupError, TypeError):
         return None
-    head = points[0].payload
-    is_text = head.get("doc_hash") in (cut.doc_hash, given.doc_hash)
-    is_metadata = head.get("meta_hash") == cut.meta_hash
+    is_text = head.get("doc_hash") == checked.doc_hash
+    is_metadata = head.get("meta_hash") == checked.meta_hash
     return (text, spans) if is_text and is_metadata else None
 
 

@@ -10,7 +10,7 @@ from jina_local import splitting
 if TYPE_CHECKING:
     from jina_local_qdrant.documents import Document
 
-__all__ = ["DocumentSplitter", "check_chunk_tokens", "make_splitter"]
+__all__ = ["DocumentSplitter", "check_chunk_tokens", "is_markdown", "make_splitter"]
 
 _INSTALL = "jina-local[qdrant]"
 
@@ -30,7 +30,8 @@ class DocumentSplitter:
 
         Markdown is known by the ending of `path` in the metadata.
         """
-        return self.splitter.spans(document["text"], markdown=_is_markdown(document))
+        markdown = is_markdown(document.get("metadata", {}))
+        return self.splitter.spans(document["text"], markdown=markdown)
 
 
 def make_splitter(tokenizer_json: str, chunk_tokens: int | None) -> DocumentSplitter:
@@ -43,5 +44,6 @@ def check_chunk_tokens(chunk_tokens: int | None) -> None:
     splitting.check_chunk_tokens(chunk_tokens, install=_INSTALL)
 
 
-def _is_markdown(document: Document) -> bool:
-    return str(document.get("metadata", {}).get("path", "")).lower().endswith(".md")
+def is_markdown(metadata: object) -> bool:
+    """Whether a document with this metadata is cut along the structure of Markdown."""
+    return isinstance(metadata, dict) and str(metadata.get("path", "")).lower().endswith(".md")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COSINE",
+    "CollectionDescription",
     "Point",
     "ScoredPoint",
     "SearchRequest",
@@ -38,6 +39,21 @@ COSINE = "Cosine"
 _UNIT_TOLERANCE = 1e-3
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDescription:
+    """What a collection says of itself at one moment.
+
+    Attributes:
+        metadata: Its metadata; empty if it has none.
+        size: d, of the full vectors; 0 if there are none.
+        distance: What they are compared by; `COSINE` in every collection of this helper.
+    """
+
+    metadata: dict[str, Any]
+    size: int
+    distance: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +79,13 @@ class StoredPoint:
         id: Its id.
         payload: The payload keys that were asked for.
         vector: The full vector, float32 (d,), if it was asked for and is there.
+        coarse: The coarse vector, float32 (c,), if vectors were asked for and it is there.
     """
 
     id: str
     payload: dict[str, Any]
     vector: np.ndarray | None
+    coarse: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +141,9 @@ class Store(Protocol):
 
     def exists(self) -> bool:
         """Whether the collection is there."""
+
+    def description(self) -> CollectionDescription | None:
+        """What the collection is now; `None` if it is not there."""
 
     def metadata(self) -> dict[str, Any]:
         """The collection's metadata; empty if it has none."""

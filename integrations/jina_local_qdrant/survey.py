@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jina_local_qdrant.payload import HEAD_KEYS, point_id
+from jina_local_qdrant.payload import HEAD_KEYS, is_ours, point_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jina_local_qdrant.store import StoredPoint
 
-__all__ = ["SURVEY_KEYS", "DocumentKey", "DocumentState", "Finding", "Survey", "digest", "is_ours"]
+__all__ = ["SURVEY_KEYS", "DocumentKey", "DocumentState", "Finding", "Survey", "digest"]
 
 SURVEY_KEYS = (*HEAD_KEYS, "tenant")
 """Payload keys that a survey needs."""
 
 _UNIT_TOLERANCE = 1e-3
+_PREFIX_TOLERANCE = 5e-3  # storing both in float16 costs 1e-3
 _EXAMPLES = 20
 
 
@@ -74,7 +75,7 @@ class DocumentState:
         has_versions: Whether two points differ in it.
         has_stray: Whether there is a point with another id.
         is_foreign: Whether a point carries another fingerprint.
-        has_bad_vector: Whether a vector cannot be one of ours.
+        has_bad_vector: Whether a vector, full or coarse, cannot be one of ours.
     """
 
     n_points: int = 0
@@ -118,13 +119,15 @@ class Survey:
     Args:
         fp: The beginning of the fingerprint that points should carry.
         size: d.
+        coarse: Dimensions of the coarse vectors, if there are any.
     """
 
-    def __init__(self, fp: str, size: int) -> None:
+    def __init__(self, fp: str, size: int, coarse: int | None = None) -> None:
         self._documents: dict[DocumentKey, DocumentState] = {}
         self.unmanaged = Finding()
         self._fp = fp
         self._size = size
+        self._coarse = coarse
 
     def add(self, point: StoredPoint, *, is_deep: bool) -> None:
         """Take note of a point."""
@@ -136,11 +139,17 @@ class Survey:
         key = DocumentKey(payload.get("tenant"), payload["doc_id"])
         document = self._documents.setdefault(key, DocumentState())
         document.is_foreign |= payload.get("fp") != self._fp
-        document.has_bad_vector |= is_deep and not _is_unit(point.vector, self._size)
+        document.has_bad_vector |= is_deep and not self._has_vectors(point)
         if point.id == point_id(key.doc_id, payload["chunk_index"], key.tenant):
             _add_chunk(document, payload)
         else:
             document.has_stray = True
+
+    def _has_vectors(self, point: StoredPoint) -> bool:
+        """Whether a point's vectors can be ours."""
+        if point.vector is None or not _is_unit(point.vector, self._size):
+            return False
+        return self._coarse is None or _is_prefix(point.coarse, point.vector[: self._coarse])
 
     @property
     def expected_points(self) -> int:
@@ -169,24 +178,21 @@ def _add_chunk(document: DocumentState, payload: Mapping[str, Any]) -> None:
         document.is_written = None not in hashes
 
 
-def is_ours(payload: Mapping[str, Any]) -> bool:
-    """Whether a point says which chunk of which document it is."""
-    index, n_chunks = payload.get("chunk_index"), payload.get("n_chunks")
-    return (
-        isinstance(payload.get("doc_id"), str)
-        and isinstance(payload.get("tenant"), str | None)
-        and isinstance(index, int)
-        and isinstance(n_chunks, int)
-        and index >= 0
-        and n_chunks > 0
-    )
-
-
-def _is_unit(vector: np.ndarray | None, size: int) -> bool:
-    if vector is None or vector.shape != (size,):
+def _is_unit(vector: np.ndarray, size: int) -> bool:
+    if vector.shape != (size,):
         return False
     length = float(np.linalg.norm(vector.astype(np.float64)))
     return abs(length - 1.0) <= _UNIT_TOLERANCE  # NaN is not
+
+
+def _is_prefix(coarse: np.ndarray | None, beginning: np.ndarray) -> bool:
+    """Whether a coarse vector is the beginning of a full one, made to a unit vector."""
+    if coarse is None or coarse.shape != beginning.shape:
+        return False
+    wide = beginning.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    difference = float(np.linalg.norm(length * coarse - wide))
+    return length > 0 and difference <= _PREFIX_TOLERANCE * length  # NaN is not
 
 
 def digest(content: Sequence[object]) -> bytes:

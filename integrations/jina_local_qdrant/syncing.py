@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from jina_local.errors import InvalidOptionError
@@ -73,16 +74,22 @@ def sync(
         return SyncReport(index.ingest(source, progress=progress))
     before = {_digest(doc_id) for doc_id in _stored_ids(index)}
     came: set[bytes] = set()
-    ingested = index.ingest(_remembered(source, came), progress=progress)
-    if not came:
-        msg = (
-            "the source has no document, so that everything would be deleted: see whether it is "
-            "the right one; to empty a collection, delete it"
-        )
-        raise EmptySourceError(msg)
+    ingested = index.ingest(_remembered(_not_empty(source), came), progress=progress)
     missing = before - came
     _check_deletions(len(missing), len(before), max_delete_fraction)
     return SyncReport(ingested, len(missing), _delete(index, missing))
+
+
+def _not_empty(documents: Iterable[object]) -> Iterator[object]:
+    """The same documents, of which the first is read now."""
+    remaining = iter(documents)
+    for first in remaining:
+        return chain([first], remaining)
+    msg = (
+        "the source has no document, so that everything would be deleted: see whether it is "
+        "the right one; to empty a collection, delete it"
+    )
+    raise EmptySourceError(msg)
 
 
 def _remembered(documents: Iterable[object], came: set[bytes]) -> Iterator[object]:

@@ -39,6 +39,9 @@ _CHUNK_KEYS = (
 _HEAD_ONLY_KEYS = ("gaps", "length")
 _HASHES = ("doc_hash", "meta_hash")  # an interrupted document has none
 _AGAIN = "ingest again with reembed=True"
+_BAD_VECTOR = (
+    "with a vector missing, not of length 1 or, if coarse, not the beginning of its full one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class VerifyReport:
         foreign: Documents with vectors that were made in another way.
         unmanaged: Points that are not this helper's.
         bad_vectors: Documents with a vector that is missing, not finite, not of unit length, or of
-            the wrong size; looked for only if asked.
+            the wrong size, or with a coarse vector that is not the beginning of the full one;
+            looked for only if asked.
         sample: The documents that were embedded again.
     """
 
@@ -99,7 +103,7 @@ class VerifyReport:
             (self.orphans, "document", "without its first chunk", "delete, then ingest again"),
             (self.mixed, "document", "with chunks of several versions, of two writers", _AGAIN),
             (self.foreign, "document", "with vectors that were made in another way", _AGAIN),
-            (self.bad_vectors, "document", "with a vector missing or not of length 1", _AGAIN),
+            (self.bad_vectors, "document", _BAD_VECTOR, _AGAIN),
             (self.sample.altered, "document", "changed since it was ingested", _AGAIN),
             (self.unmanaged, "point", "not of this helper", "keep in another collection"),
         ]
@@ -143,14 +147,16 @@ def verify(
         fingerprint: Of the way in which the collection's vectors are made.
         tenant: Whose documents are checked; everybody's if `None`.
         sample: Complete documents that are embedded again, always the same ones.
-        deep: Also look at every vector.
+        deep: Also look at every vector, full and coarse.
 
     Raises:
         InvalidOptionError: If an option is outside its allowed set.
     """
     check_integer("sample", sample, 0)
     check_flag("deep", deep)
-    survey = Survey(fingerprint[:_FP_LENGTH], spec.dimensions or engine.dimension)
+    layout = CollectionLayout.from_dict(store.metadata().get(LAYOUT_KEY) or {})
+    size = spec.dimensions or engine.dimension
+    survey = Survey(fingerprint[:_FP_LENGTH], size, layout.coarse_dimensions)
     for point in store.scan(tenant_filter(tenant), keys=SURVEY_KEYS, vectors=deep):
         survey.add(point, is_deep=deep)
     complete = survey.keys(lambda document: document.is_complete)

@@ -10,9 +10,9 @@ the others by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jina_local_qdrant.errors import ConcurrentWriteError
+from jina_local_qdrant.errors import ConcurrentWriteError, StoreRefusedError
 from jina_local_qdrant.payload import (
     HEAD_KEYS,
     chunk_payloads,
@@ -68,25 +68,32 @@ class DocumentWriter:
         with self.store.exclusive():
             old = self._old_points([document.doc_id for document in documents])
             old_heads = [head.id for head in heads if old.get(head.id) == 0]
-            self.store.set_payload(old_heads, _BEING_WRITTEN)
+            self._set_payload(old_heads, _BEING_WRITTEN)
             self.store.upsert(others)
             self._delete({id_: index for id_, index in old.items() if id_ not in new_ids})
             self.store.upsert(heads)
             self._refuse_mixtures({d.doc_id: _Version.of(d, len(d.spans)) for d in documents})
         return len(heads) + len(others)
 
-    def write_metadata(self, document: CheckedDocument, n_chunks: int) -> None:
+    def write_metadata(self, document: CheckedDocument) -> bool:
         """Replace the metadata of a document whose text is unchanged.
+
+        Returns:
+            Whether it could be: not if it is no longer there, whole and with this text, and then
+            nothing is changed.
 
         Raises:
             ConcurrentWriteError: If another process wrote it in between.
         """
-        head, *others = (point_id(document.doc_id, i, self.tenant) for i in range(n_chunks))
         with self.store.exclusive():
-            self.store.set_payload([head], {"meta_hash": None})
-            self.store.set_payload(others, metadata_keys(document))
-            self.store.set_payload([head], metadata_keys(document))
-            self._refuse_mixtures({document.doc_id: _Version.of(document, n_chunks)})
+            ids = self._whole(document)
+            if not ids:
+                return False
+            self._set_payload(ids[:1], {"meta_hash": None})
+            self._set_payload(ids[1:], metadata_keys(document))
+            self._set_payload(ids[:1], metadata_keys(document))
+            self._refuse_mixtures({document.doc_id: _Version.of(document, len(ids))})
+        return True
 
     def delete(self, doc_ids: Sequence[str]) -> int:
         """Delete documents with all that is left of them; the number of points."""
@@ -118,6 +125,33 @@ class DocumentWriter:
         found = self.store.retrieve(list(marks), keys=["doc_id"])
         return self._scan(list(dict.fromkeys(marks[id_] for id_ in found)))
 
+    def _whole(self, document: CheckedDocument) -> list[str]:
+        """The points of a document, if all are there and of its text; otherwise none."""
+        head = point_id(document.doc_id, 0, self.tenant)
+        n_chunks = self.store.retrieve([head], ["n_chunks"]).get(head, {}).get("n_chunks")
+        if not isinstance(n_chunks, int):
+            return []
+        ids = [point_id(document.doc_id, index, self.tenant) for index in range(n_chunks)]
+        keys = ("n_chunks", "doc_hash", "fp")
+        found = self.store.retrieve(ids, keys)
+        expected = (n_chunks, document.doc_hash, self.fp)
+        versions = [tuple(found.get(id_, {}).get(key) for key in keys) for id_ in ids]
+        return ids if all(version == expected for version in versions) else []
+
+    def _set_payload(self, ids: Sequence[str], payload: dict[str, Any]) -> None:
+        """Replace payload keys of points that were there a moment ago."""
+        try:
+            self.store.set_payload(ids, payload)
+        except StoreRefusedError as error:
+            missing = set(ids) - self.store.retrieve(ids, []).keys()
+            if not missing:
+                raise
+            msg = (
+                f"{len(missing)} points, as {min(missing)!r}, were deleted by another process at "
+                "the same time: let one process own a document, and ingest again"
+            )
+            raise ConcurrentWriteError(msg) from error
+
     def _scan(self, doc_ids: Sequence[str]) -> dict[str, int]:
         if not doc_ids:
             return {}
@@ -145,7 +179,7 @@ class DocumentWriter:
         mixed = [doc_id for doc_id in written if not written[doc_id].is_all_of(found[doc_id])]
         if mixed:
             heads = self.store.retrieve([point_id(doc_id, 0, self.tenant) for doc_id in mixed], [])
-            self.store.set_payload(list(heads), _BEING_WRITTEN)
+            self._set_payload(list(heads), _BEING_WRITTEN)
             msg = (
                 f"document {mixed[0]!r}"
                 + (f" and {len(mixed) - 1} others were" if len(mixed) > 1 else " was")

@@ -482,6 +482,44 @@ def test_two_versions_at_once_on_a_slow_server(quick: Engine, fresh: Fresh, seed
     assert_same_state(state(first), fresh(OURS))
 
 
+def followed(index: JinaQdrant, other: Callable[[], object]) -> None:
+    """Have something else happen after the next look-up, before anything is embedded or written."""
+    retrieve: Any = index.store.retrieve
+
+    def look_up(*args: Any, **kwargs: Any) -> Any:
+        index.store.retrieve = retrieve  # type: ignore[method-assign]
+        found = retrieve(*args, **kwargs)
+        other()
+        return found
+
+    index.store.retrieve = look_up  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("ours", [LATER, OURS, [document(1, 3, "harbour")]], ids=["meta", "", "1"])
+@pytest.mark.parametrize("theirs", [[1, 1, 1], [2, 4, 6], [3, 2, 1], None])
+def test_what_was_looked_up_need_not_be_there_any_more(
+    opened: Callable[[], JinaQdrant], fresh: Fresh, ours: list[Document], theirs: list[int] | None
+) -> None:
+    """Another ingestion, or a deletion, in this process: ours comes after it, whole."""
+    index, other = opened(), opened()
+    index.ingest(OLD)
+    numbered = enumerate(theirs or (), start=1)
+    changed = [document(number, chunks, "river") for number, chunks in numbered]
+
+    def change() -> None:
+        if changed:
+            assert other.ingest(changed).embedded == 3
+        else:
+            assert other.delete(["1", "2", "3"]) == 6
+
+    followed(index, change)
+    report = index.ingest(ours)
+    assert (report.embedded, report.updated) == (len(ours), 0)
+    rest = [one for one in changed if one["id"] not in {mine["id"] for mine in ours}]
+    assert_same_state(state(index), fresh([*ours, *rest]))
+    assert opened().ingest(ours).skipped == len(ours)
+
+
 # Searches
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from jina_local import ChunkedText
 from jina_local.errors import InvalidOptionError
 from jina_local_qdrant import CollectionLayout, DeadLetter, EmbeddingSpec, IngestReport, JinaQdrant
 from jina_local_qdrant.documents import CheckedDocument, PreparedDocument, check_document
-from jina_local_qdrant.errors import InvalidDocumentError, UnmanagedCollectionError
+from jina_local_qdrant.errors import (
+    AccessRefusedError,
+    ConcurrentWriteError,
+    InvalidDocumentError,
+    StoreRefusedError,
+    UnmanagedCollectionError,
+)
 from jina_local_qdrant.layout import LAYOUT_KEY
 from jina_local_qdrant.payload import chunk_payloads, point_id, rebuild
+from support.crashing import ServerLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +109,8 @@ class Note:
 def test_dataclasses_are_documents(client: QdrantClient, engine: Engine) -> None:
     index = JinaQdrant(client, "docs", engine)
     index.ingest([Note("a", "One."), Note("b", "Two.", {"n": 2})])
-    assert index.get("a") == {"id": "a", "text": "One.", "metadata": {}, "spans": [(0, 4)]}
-    assert index.get("b") == {"id": "b", "text": "Two.", "metadata": {"n": 2}, "spans": [(0, 4)]}
+    assert index.get("a") == {"id": "a", "text": "One.", "metadata": {}}
+    assert index.get("b") == {"id": "b", "text": "Two.", "metadata": {"n": 2}}
     assert index.get("c") is None
 
 
@@ -264,10 +274,200 @@ def test_one_document_that_cannot_be_embedded_does_not_cost_its_neighbours(
         index.ingest(documents)
 
 
-@pytest.mark.parametrize("on_error", ["ignore", None, True])
-def test_on_error_is_one_of_two(client: QdrantClient, engine: Engine, on_error: Any) -> None:
+@pytest.mark.parametrize(
+    ("error", "said", "late_chunking"),
+    [
+        (None, r"\) has no tokens: its characters are white space", True),
+        ("document 0: too long", r"\): too long$", True),
+        ("text 0 is too long", r"\): text 0 is too long$", False),
+    ],
+)
+def test_what_cannot_be_embedded_is_named_by_its_id_and_place_in_the_source(
+    client: QdrantClient,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str | None,
+    said: str,
+    *,
+    late_chunking: bool,
+) -> None:
+    """Not by its place in a batch, as the engine does."""
+    from jina_local.errors import InvalidSpansError, TextTooLongError
+    from jina_local_qdrant import ingestion
+
+    bad = "\u200b\ufeff"  # the tokenizer drops all of it
+    if error is not None:
+        embed = ingestion.embed_documents_of
+
+        def fail_on_bad(engine: Engine, spec: EmbeddingSpec, documents: Any) -> Any:
+            if any(text == bad for text, _ in documents):
+                raise TextTooLongError(error)
+            return embed(engine, spec, documents)
+
+        monkeypatch.setattr(ingestion, "embed_documents_of", fail_on_bad)
+    documents = [{"id": str(i), "text": f"Text {i}."} for i in range(140)]
+    documents[135]["text"] = bad  # in the second batch
+    index = JinaQdrant(client, "docs", engine, EmbeddingSpec(late_chunking=late_chunking))
+    pattern = r"^document '135' \(number 135" + said
+    with pytest.raises(InvalidSpansError if error is None else TextTooLongError, match=pattern):
+        index.ingest(documents)
+    letters: list[DeadLetter] = []
+    report = index.ingest(documents, on_error="dead_letter", dead_letters=letters.append)
+    assert (report.failed, index.count_documents()) == (1, 139)
+    ((number, doc_id, words),) = [(one.number, one.doc_id, one.error) for one in letters]
+    assert (number, doc_id) == (135, "135")
+    assert re.search(pattern, words)
+
+
+def test_without_context_a_text_of_no_tokens_is_embedded_as_an_empty_one(
+    client: QdrantClient, engine: Engine
+) -> None:
+    index = JinaQdrant(client, "docs", engine, EmbeddingSpec(late_chunking=False))
+    index.ingest([{"id": "a", "text": "\u200b"}, {"id": "b", "text": ""}])
+    assert vectors_of(client, "a", 1) == pytest.approx(vectors_of(client, "b", 1), abs=1e-5)
+
+
+@pytest.mark.parametrize("on_error", ["ignore", "skip", None, True])
+@pytest.mark.parametrize("place", ["memory", "edge"])
+def test_on_error_is_one_of_two_and_nothing_is_created_before(
+    client: QdrantClient, engine: Engine, tmp_path: Path, on_error: Any, place: str
+) -> None:
+    index = JinaQdrant(client if place == "memory" else f"edge:{tmp_path}", "docs", engine)
     with pytest.raises(InvalidOptionError, match=r"on_error is .*'raise' or 'dead_letter'"):
-        JinaQdrant(client, "docs", engine).ingest([], on_error=on_error)
+        index.ingest([], on_error=on_error)
+    assert not index.store.exists()
+    index.close()
+
+
+# Metadata alone
+
+
+class Changed:
+    """A client before whose next `set_payload` something else happens, or that refuses some."""
+
+    def __init__(self, client: Any) -> None:
+        self.__client = client
+        self.before: list[Any] = []
+        self.refused: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name == "set_payload":
+            return self.__set_payload
+        return getattr(self.__client, name)
+
+    def __set_payload(self, collection: str, payload: dict[str, Any], **options: Any) -> Any:
+        if self.before:
+            self.before.pop()()
+        if payload.get("meta") in self.refused:
+            raise ValueError("I do not like this metadata")
+        return self.__client.set_payload(collection, payload, **options)
+
+
+THREE = [{"id": name, "text": TEXT, "spans": SPANS, "metadata": {"n": 1}} for name in "abc"]
+LATER = [{**document, "metadata": {"n": 2}} for document in THREE]
+
+
+def test_metadata_that_a_store_refuses_is_a_dead_letter(
+    client: QdrantClient, engine: Engine
+) -> None:
+    server: Any = Changed(ServerLike(client))
+    index = JinaQdrant(server, "docs", engine)
+    index.ingest(THREE)
+    server.refused.append({"n": 3})
+    mixed = [LATER[0], {**THREE[1], "metadata": {"n": 3}}, LATER[2]]
+    with pytest.raises(StoreRefusedError, match="I do not like this metadata"):
+        index.ingest(mixed)
+    letters: list[DeadLetter] = []
+    report = index.ingest(mixed, on_error="dead_letter", dead_letters=letters.append)
+    assert [(one.number, one.doc_id, one.kind) for one in letters] == [
+        (1, "b", "StoreRefusedError")
+    ]
+    assert (report.updated + report.skipped, report.failed, report.documents) == (2, 1, 3)
+    assert [index.get(name) for name in "ac"] == [LATER[0], LATER[2]]
+    assert index.ingest(LATER).updated == 1
+    assert index.verify(sample=3).ok
+
+
+@pytest.mark.parametrize("place", ["memory", "server", "edge"])
+@pytest.mark.parametrize("chunk", range(len(SPANS)))
+def test_a_document_with_a_chunk_missing_is_embedded_again_when_its_metadata_changes(
+    client: QdrantClient, engine: Engine, tmp_path: Path, place: str, chunk: int
+) -> None:
+    where: Any = {"memory": client, "server": ServerLike(client), "edge": f"edge:{tmp_path}"}[place]
+    index = JinaQdrant(where, "docs", engine)
+    index.ingest(THREE)
+    index.store.delete([point_id("b", chunk)])
+    report = index.ingest(LATER)
+    assert (report.embedded, report.updated, report.chunks) == (1, 2, len(SPANS))
+    assert [index.get(name) for name in "abc"] == LATER
+    assert index.verify(sample=3, deep=True).ok
+    assert index.ingest(LATER).skipped == 3
+    index.close()
+
+
+@pytest.mark.parametrize("payload", [{"doc_hash": "f" * 64}, {"fp": "0" * 16}, {"n_chunks": 9}])
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_a_document_with_a_chunk_of_another_version_is_embedded_again_too(
+    client: QdrantClient, engine: Engine, payload: dict[str, Any], chunk: int
+) -> None:
+    index = JinaQdrant(client, "docs", engine)
+    index.ingest(THREE)
+    index.store.set_payload([point_id("b", chunk)], payload)
+    report = index.ingest(LATER)
+    assert (report.embedded, report.updated) == (1, 2)
+    assert index.verify(sample=3, deep=True).ok
+
+
+def test_a_chunk_that_goes_while_metadata_is_written_is_a_concurrent_write(
+    client: QdrantClient, engine: Engine
+) -> None:
+    """A server answers 404, as it does to every request for a collection that is not there."""
+    server: Any = Changed(ServerLike(client))
+    index = JinaQdrant(server, "docs", engine)
+    for chunk in range(len(SPANS)):
+        index.ingest(THREE)
+        server.before.append(lambda chunk=chunk: client.delete("docs", [point_id("b", chunk)]))
+        letters: list[DeadLetter] = []
+        report = index.ingest(LATER[1:], on_error="dead_letter", dead_letters=letters.append)
+        assert (report.updated, report.failed) == (1, 1)
+        ((doc_id, kind, said),) = [(one.doc_id, one.kind, one.error) for one in letters]
+        assert (doc_id, kind) == ("b", "ConcurrentWriteError")
+        assert point_id("b", chunk) in said
+        index.ingest(LATER)
+        assert [index.get(name) for name in "abc"] == LATER
+        assert index.verify(sample=3, deep=True).ok
+
+
+def test_a_head_that_goes_while_a_text_is_written_is_a_concurrent_write(
+    client: QdrantClient, engine: Engine
+) -> None:
+    server: Any = Changed(ServerLike(client))
+    index = JinaQdrant(server, "docs", engine)
+    index.ingest(THREE)
+    new = [{"id": name, "text": "Other."} for name in "abc"]
+    server.before.append(lambda: client.delete("docs", [point_id("b", 0)]))
+    report = index.ingest(new, on_error="dead_letter")
+    assert (report.embedded, report.failed) == (3, 0)  # each half by itself, and all of it there
+    server.before.append(lambda: client.delete("docs", [point_id("b", 0)]))
+    with pytest.raises(ConcurrentWriteError, match=point_id("b", 0)):
+        index.ingest(THREE)
+    index.ingest(THREE)
+    assert [index.get(name) for name in "abc"] == THREE
+    assert index.verify(sample=3, deep=True).ok
+
+
+def test_a_key_that_may_not_write_is_no_dead_letter(client: QdrantClient, engine: Engine) -> None:
+    def refuse() -> None:
+        raise UnexpectedResponse(403, "Forbidden", b"read only", httpx.Headers())
+
+    server: Any = Changed(ServerLike(client))
+    index = JinaQdrant(server, "docs", engine)
+    index.ingest(THREE)
+    server.before.append(refuse)
+    with pytest.raises(AccessRefusedError, match="check the API key"):
+        index.ingest(LATER, on_error="dead_letter")
 
 
 # Tenants and layouts

@@ -15,9 +15,11 @@ from jina_local_qdrant import Document, EmbeddingSpec, JinaQdrant
 from jina_local_qdrant.errors import (
     CollectionNotFoundError,
     FingerprintMismatchError,
+    InvalidDocumentError,
+    StoreRefusedError,
     UnmanagedCollectionError,
 )
-from jina_local_qdrant.layout import CollectionLayout
+from jina_local_qdrant.layout import LAYOUT_KEY, CollectionLayout
 from jina_local_qdrant.spec import METADATA_KEY
 from support.crashing import COLLECTION, CrashingClient, Fault, quick_folder
 
@@ -177,6 +179,34 @@ def test_a_record_that_is_none_is_refused(opened: Opened, record: Any) -> None:
         opened()
 
 
+LAYOUT = CollectionLayout(payload_indexes={"meta.n": "integer"}).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ({**LAYOUT, "surprise": 1}, r"it has the fields \['surprise'\], not only \['quantization'"),
+        ({**LAYOUT, "quantization": "int4"}, "quantization is 'int4'; give one of 'none', 'int8'"),
+        ({**LAYOUT, "coarse_dimensions": 0}, "coarse_dimensions is 0"),
+        ({**LAYOUT, "coarse_dimensions": "8"}, "coarse_dimensions is '8'"),
+        ({**LAYOUT, "payload_indexes": 7}, "'int' object has no attribute 'items'"),
+        ({**LAYOUT, "tenants": "yes"}, "tenants is 'yes'; give True or False"),
+        ([1], r"it is \[1\], not a dict of fields"),
+        ("edited", "it is 'edited', not a dict of fields"),
+    ],
+)
+def test_an_edited_layout_is_refused(opened: Opened, layout: Any, said: str) -> None:
+    opened().store.set_metadata(LAYOUT_KEY, layout)
+    message = rf"layout in the collection's metadata, '{LAYOUT_KEY}', .*{said}.*: restore it, or"
+    with pytest.raises(FingerprintMismatchError, match=message):
+        opened()
+
+
+def test_a_layout_without_its_newer_fields_is_as_it_was(opened: Opened) -> None:
+    opened().store.set_metadata(LAYOUT_KEY, {"quantization": "none"})
+    assert opened().ingest(DOCUMENTS).skipped == 2
+
+
 # Collections that something else made
 
 
@@ -259,6 +289,20 @@ def test_a_refusal_to_make_a_helper_makes_nothing(engine: Engine) -> None:
     assert not client.collection_exists(COLLECTION)
 
 
+@pytest.mark.parametrize("documents", [None, 7, "text", DOCUMENTS[0]])
+def test_what_is_no_list_of_documents_makes_nothing(
+    engine: Engine, tmp_path: Path, documents: Any
+) -> None:
+    places: list[Any] = [QdrantClient(":memory:"), f"edge:{tmp_path / 'edge'}"]
+    for place in places:
+        index = JinaQdrant(place, COLLECTION, engine, spec())
+        for call in (index.ingest, index.sync):
+            with pytest.raises(InvalidDocumentError, match="give a list of documents"):
+                call(documents)
+        assert not index.store.exists()
+        index.close()
+
+
 # Opening never writes
 
 
@@ -301,6 +345,28 @@ def test_opening_what_is_not_there_makes_nothing(engine: Engine, tmp_path: Path)
         index.search("x")
     index.store.close()
     assert [path for path in (tmp_path / "edge").rglob("*") if path.is_dir()] == []
+
+
+def test_a_closed_edge_collection_says_that_it_was_closed(engine: Engine, tmp_path: Path) -> None:
+    """And not that there is none, as if what is in it was gone."""
+    index = JinaQdrant(f"edge:{tmp_path}", COLLECTION, engine, spec())
+    index.ingest(DOCUMENTS)
+    index.close()
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: index.search("masts"),
+        lambda: index.ingest(DOCUMENTS),
+        lambda: index.sync(DOCUMENTS),
+        lambda: index.get("bread"),
+        lambda: index.delete("bread"),
+        index.count,
+        index.count_documents,
+        index.verify,
+        index.finish_bulk,
+    )
+    for call in calls:
+        with pytest.raises(StoreRefusedError, match="was closed: open it again"):
+            call()
+    index.close()
 
 
 def test_opening_a_folder_changes_no_file_in_it(engine: Engine, tmp_path: Path) -> None:

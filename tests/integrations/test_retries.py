@@ -6,8 +6,10 @@ import math
 import random
 import ssl
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +26,13 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from jina_local.errors import EngineClosedError, InvalidOptionError, JinaLocalError
 from jina_local_qdrant.errors import (
+    AccessRefusedError,
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
     TooLargeError,
 )
+from jina_local_qdrant.interruption import pause, work_until
 from jina_local_qdrant.retries import Retrier, RetryPolicy, Verdict, classify
 
 if TYPE_CHECKING:
@@ -428,6 +432,50 @@ def test_ctrl_c_ends_a_wait() -> None:
     assert request.calls == 1
 
 
+def interruptible(work: Callable[[threading.Event], None]) -> None:
+    """Run in a context of its own what an event interrupts."""
+    interrupted = threading.Event()
+    context = copy_context()
+    context.run(work_until, interrupted)
+    context.run(work, interrupted)
+
+
+def test_an_interruption_during_a_wait_is_the_end() -> None:
+    def work(interrupted: threading.Event) -> None:
+        request = Flaky([answered(503)] * 2)
+        retrier = Retrier(RetryPolicy(), sleep=lambda _seconds: interrupted.set())
+        with pytest.raises(StoreUnavailableError, match=r"^writing: interrupted before .* answer"):
+            retrier.call("writing", request)
+        assert request.calls == 1
+
+    interruptible(work)
+
+
+@pytest.mark.parametrize(("failures", "kind"), [(0, None), (1, StoreUnavailableError)])
+def test_what_has_begun_before_an_interruption_is_tried_once(
+    failures: int, kind: type[StoreError] | None
+) -> None:
+    def work(interrupted: threading.Event) -> None:
+        time, request = FakeTime(), Flaky([answered(503)] * failures)
+        interrupted.set()
+        if kind is None:
+            assert time.retrier().call("writing", request) == "done"
+        else:
+            with pytest.raises(kind, match="tried once"):
+                time.retrier().call("writing", request)
+        assert (request.calls, time.naps) == (1, [])
+
+    interruptible(work)
+
+
+def test_a_wait_ends_when_it_is_interrupted() -> None:
+    def work(interrupted: threading.Event) -> None:
+        interrupted.set()
+        pause(threading.TIMEOUT_MAX)
+
+    interruptible(work)
+
+
 def test_retries_are_reported_before_each_wait() -> None:
     time, told = FakeTime(), []
 
@@ -495,6 +543,22 @@ def test_a_refusal_says_what_to_do(error: Exception, words: str, advice: str) ->
     assert message.startswith("writing 3 points: refused; ")
     assert words in message
     assert advice in message.rpartition("; ")[2]
+
+
+NO_POINT = "Not found: No point with id 19dc6fa8-0000-0000-0000-000000000000 found"
+
+
+@pytest.mark.parametrize(
+    "error", [answered(404, NO_POINT), Failed(grpc.StatusCode.NOT_FOUND, NO_POINT)]
+)
+def test_a_point_that_is_missing_is_not_a_matter_of_access(error: Exception) -> None:
+    """It is one document's, which can be given up; where all is missing, none can be written."""
+    missing = failure(error)
+    assert type(missing) is StoreRefusedError
+    assert "No point with id 19dc6fa8" in str(missing)
+    assert "the point is not there" in str(missing).rpartition("; ")[2]
+    assert type(failure(answered(404, "Collection `a` doesn't exist!"))) is AccessRefusedError
+    assert type(failure(answered(401, NO_POINT))) is AccessRefusedError
 
 
 def test_long_answers_are_cut_to_a_line() -> None:

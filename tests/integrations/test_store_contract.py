@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
-from jina_local_qdrant import edge_store, qdrant_store
+from jina_local_qdrant import edge_store, point_requests, qdrant_store
 from jina_local_qdrant.edge_store import EdgeStore
 from jina_local_qdrant.errors import StoreRefusedError
 from jina_local_qdrant.layout import LAYOUT_KEY, CollectionLayout
 from jina_local_qdrant.qdrant_store import QdrantStore
-from jina_local_qdrant.store import Point, SearchRequest, Store
+from jina_local_qdrant.store import COSINE, CollectionDescription, Point, SearchRequest, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +111,8 @@ def numbered(count: int) -> list[Point]:
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven points at once, so that a few points are several batches."""
     monkeypatch.setattr(edge_store, "_POINTS_AT_ONCE", 7)
-    monkeypatch.setattr(qdrant_store, "_POINTS_AT_ONCE", 7)
+    monkeypatch.setattr(qdrant_store, "POINTS_AT_ONCE", 7)
+    monkeypatch.setattr(point_requests, "POINTS_AT_ONCE", 7)
 
 
 # The collection
@@ -126,6 +127,21 @@ def test_a_collection_is_there_once_it_is_created(place: Place) -> None:
     assert store.exists()
     assert store.vector_size() == SIZE
     assert store.count() == 0
+
+
+@pytest.mark.parametrize("layout", [PLAIN, COARSE], ids=["plain", "coarse"])
+def test_a_collection_says_what_it_is_now(place: Place, layout: CollectionLayout) -> None:
+    store = place.open()
+    assert store.description() is None
+    created(store, layout)
+    metadata = {**METADATA, LAYOUT_KEY: layout.as_dict()}
+    assert store.description() == CollectionDescription(metadata, SIZE, COSINE)
+    store.set_metadata("record", "edited")
+    described = store.description()
+    assert described is not None
+    assert described.metadata["record"] == "edited"
+    described.metadata["record"] = "changed by the caller"
+    assert store.description() != described
 
 
 def test_a_collection_is_not_created_over_another(store: Store) -> None:

@@ -6,9 +6,6 @@ the document puts behind a store is given what that store makes of a payload.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from haystack import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from jina_local_qdrant.payload import point_id
+from support.fences import run_fences
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "qdrant-stores.md"
 STORES = ("haystack_integrations.document_stores.qdrant", "llama_index.vector_stores.qdrant")
@@ -30,31 +28,13 @@ def is_installed(module: str) -> bool:
         return False
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Code that can be run here, each with the output that follows."""
-    wanted = {"python", "python stores"} if all(map(is_installed, STORES)) else {"python"}
-    fences = re.findall(r"^```([^\n]*)\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    return [
-        (code, output if following == "text" else "")
-        for (info, code), (following, output) in zip(fences, [*fences[1:], ("", "")], strict=True)
-        if info in wanted
-    ]
-
-
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the document's code defines, once all of it was run and printed what it should."""
-    defined: dict[str, Any] = {}
+    wanted = {"python", "python stores"} if all(map(is_installed, STORES)) else {"python"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("docs"))
-        for code, expected in blocks():
-            printed = io.StringIO()
-            # Haystack reads the annotations of components, which must not become strings.
-            compiled = compile(code, DOCUMENT.name, "exec", dont_inherit=True)
-            with contextlib.redirect_stdout(printed):
-                exec(compiled, defined)  # noqa: S102 - our own document
-            assert printed.getvalue() == expected
-    return defined
+        return run_fences(DOCUMENT, wanted)
 
 
 @pytest.fixture

@@ -239,6 +239,12 @@ def test_an_empty_source_deletes_nothing(index: JinaQdrant) -> None:
     assert len(ids(index)) == 10
 
 
+def test_an_empty_source_creates_nothing(index: JinaQdrant) -> None:
+    with pytest.raises(EmptySourceError, match="the source has no document"):
+        index.sync(iter(()), delete_missing=True)
+    assert not index.store.exists()
+
+
 def failing() -> Iterator[dict[str, Any]]:
     yield SOURCE[0]
     raise OSError("the disk is gone")

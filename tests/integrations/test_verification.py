@@ -27,7 +27,8 @@ from jina_local_qdrant.errors import (
 )
 from jina_local_qdrant.locations import open_store
 from jina_local_qdrant.payload import point_id
-from jina_local_qdrant.store import Point
+from jina_local_qdrant.store import Point, StoredPoint
+from jina_local_qdrant.survey import Survey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,6 +290,81 @@ def test_a_vector_missing_from_a_point_is_bad(client: QdrantClient, engine: Engi
     report = index.verify(sample=100, deep=True)
     assert found(report) == {"bad_vectors": ("long",), "cosine": ("long",)}
     assert report.worst_cosine == -1.0
+
+
+# Coarse vectors
+
+
+def coarse_set(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    def damage(client: QdrantClient) -> None:
+        vectors: Any = read(client, "long", 1).vector
+        changed = {"coarse": change(np.asarray(vectors["coarse"])).tolist()}
+        client.update_vectors("docs", [models.PointVectors(id=LONG[1], vector=changed)])
+
+    return damage
+
+
+def coarse_nan(client: QdrantClient) -> None:
+    local: Any = client._client
+    collection = local.collections["docs"]
+    collection.vectors["coarse"][collection.ids[LONG[1]]] = np.nan
+
+
+BAD_COARSE: dict[str, Damage] = {
+    "turned": coarse_set(lambda v: -v),
+    "rolled": coarse_set(lambda v: np.roll(v, 1)),
+    "a bit off": coarse_set(lambda v: v + 0.02),
+    "zeroed": coarse_set(lambda v: v * 0.0),
+    "not finite": coarse_nan,
+    "missing": lambda client: client.delete_vectors("docs", ["coarse"], points=[LONG[1]]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_COARSE)
+def test_a_coarse_vector_that_is_not_the_beginning_of_its_full_one_is_bad(
+    client: QdrantClient, engine: Engine, name: str
+) -> None:
+    """Searches begin with it, and what it misses is never found; no full vector tells."""
+    layout = CollectionLayout(coarse_dimensions=8)
+    index = JinaQdrant(client, "docs", engine, SPEC, layout=layout)
+    index.ingest(DOCUMENTS)
+    coarse_set(lambda v: v.astype(np.float16))(client)
+    assert index.verify(sample=100, deep=True).ok
+    BAD_COARSE[name](client)
+    assert index.verify(sample=100).ok
+    report = index.verify(sample=100, deep=True)
+    assert found(report) == {"bad_vectors": ("long",)}
+    (line,) = report.problems()
+    assert "if coarse, not the beginning of its full one: ingest again" in line
+    index.ingest(DOCUMENTS, reembed=True)
+    assert index.verify(deep=True).ok
+
+
+def test_a_coarse_vector_of_another_size_is_bad() -> None:
+    """No store takes one; a layout that was edited may promise one."""
+    survey = Survey("fp", 2, 1)
+    payload = {"doc_id": "a", "chunk_index": 0, "n_chunks": 1}
+    unit = np.array([0.6, 0.8])
+    for coarse, is_bad in ((np.array([1.0]), False), (unit, True), (None, True)):
+        survey.add(StoredPoint(STRAY, payload, unit, coarse), is_deep=True)
+        assert bool(survey.finding(lambda document: document.has_bad_vector)) == is_bad
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_coarse_vectors_of_an_edge_folder_are_read_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: Any
+) -> None:
+    edge_store = pytest.importorskip("jina_local_qdrant.edge_store")
+    layout = CollectionLayout(coarse_dimensions=8, storage=storage)
+    index = JinaQdrant(f"edge:{tmp_path}", "docs", engine, SPEC, layout=layout)
+    index.ingest(DOCUMENTS)
+    assert index.verify(sample=100, deep=True).ok
+    real = edge_store.coarse_vector
+    monkeypatch.setattr(edge_store, "coarse_vector", lambda v, n: -real(v, n))
+    index.ingest(DOCUMENTS[:1], reembed=True)
+    assert index.verify(sample=100).ok
+    assert found(index.verify(sample=100, deep=True)) == {"bad_vectors": ("bread",)}
+    index.close()
 
 
 def test_counts_say_what_is_there_and_what_should_be(

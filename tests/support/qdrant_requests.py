@@ -55,6 +55,8 @@ def answer(client: QdrantClient, operation: str, collection: str, body: Any) -> 
 
 _ROUTES = [
     ("version", "GET", r"/"),
+    ("aliases", "GET", r"/aliases"),
+    ("list", "GET", r"/collections"),
     ("exists", "GET", r"/collections/([^/]+)/exists"),
     ("info", "GET", r"/collections/([^/]+)"),
     ("create", "PUT", r"/collections/([^/]+)"),
@@ -205,6 +207,8 @@ def _version(_client: QdrantClient, _name: str, _body: Any) -> Any:
 
 OPERATIONS: dict[str, Callable[[QdrantClient, str, Any], Any]] = {
     "version": _version,
+    "aliases": lambda client, _name, _body: client.get_aliases(),
+    "list": lambda client, _name, _body: client.get_collections(),
     "exists": lambda client, name, _: {"exists": client.collection_exists(name)},
     "info": lambda client, name, _: client.get_collection(name),
     "create": _create,
