@@ -4,8 +4,8 @@ Exit codes: 0 done; 1 an error, whose message is on standard error; 2 wrong usag
 A command that has more of them says so in its help.
 Results go to standard output, everything else to standard error, so that pipes stay clean.
 
-Integrations add commands through the entry-point group `jina_local.commands`; their modules are
-imported here and must stay as light as this one.
+Integrations add commands, and groups of them, through the entry-point group `jina_local.commands`;
+their modules are imported here and must stay as light as this one.
 """
 
 from __future__ import annotations
@@ -116,7 +116,11 @@ def build_app() -> typer.Typer:
     app.command()(info)
     app.command()(chunks)
     for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
-        app.command(entry.name)(_load_command(entry))
+        command = _load_command(entry)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
     return app
 
 
@@ -268,9 +272,9 @@ def _options(
     """Take the options that belong to no command."""
 
 
-def _load_command(entry: EntryPoint) -> Callable[..., None]:
+def _load_command(entry: EntryPoint) -> Callable[..., None] | typer.Typer:
     try:
-        command: Callable[..., None] = entry.load()
+        command: Callable[..., None] | typer.Typer = entry.load()
     except ImportError as error:
         reason = str(error)
 
