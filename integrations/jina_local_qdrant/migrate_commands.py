@@ -211,11 +211,10 @@ def rollback(
     with step("the same command again ends it"), open_server(location, target) as client:
         from jina_local_qdrant.migration import lifecycle
         from jina_local_qdrant.migration.journal import Journal
-        from jina_local_qdrant.migration.points import Points
 
         journal = Journal(client, target)
         state = lifecycle.begun(journal, target)
-        lifecycle.rollback(journal, Points(client, state["source"]))
+        lifecycle.rollback(client, target)
     alias, source = state["alias"], state["source"]
     if as_json:
         say_json({"alias": alias, "collection": source})
@@ -240,11 +239,10 @@ def finalize(
     with step("the same command again ends it"), open_server(location, target) as client:
         from jina_local_qdrant.migration import lifecycle
         from jina_local_qdrant.migration.journal import Journal
-        from jina_local_qdrant.migration.points import Points
 
         journal = Journal(client, target)
         state = lifecycle.begun(journal, target)
-        lifecycle.finalize(journal, Points(client, state["source"]), delete=delete)
+        lifecycle.finalize(client, target, delete=delete)
     source = state["source"]
     if as_json:
         say_json({"collection": target, "old": source, "deleted": delete is not None})

@@ -1,4 +1,4 @@
-"""A collection of another model, moved: what the new one holds, and that the old one is not touched.
+"""A collection of another model, moved: what the new one holds; the old one is not touched.
 
 The oracle is the definition. Documents' texts are made here, from the same sentences as the chunks,
 and embedded by the engine with the spans that the chunks have in them.
@@ -606,9 +606,6 @@ def test_an_empty_collection_moves(engine: Engine) -> None:
 # verify
 
 
-Damage = "Callable[[QdrantClient, list[Any]], object]"
-
-
 def _replace_vector(client: QdrantClient, ids: list[Any]) -> None:
     other = [1.0] + [0.0] * 15
     client.update_vectors("new", [models.PointVectors(id=ids[0], vector=other)])
@@ -620,7 +617,7 @@ def _edit_record(client: QdrantClient, _: list[Any]) -> None:
     client.update_collection("new", metadata={**metadata, METADATA_KEY: record})
 
 
-DAMAGES: dict[str, tuple[Damage, str]] = {
+DAMAGES: dict[str, tuple[Callable[[QdrantClient, list[Any]], object], str]] = {
     "a point is deleted": (
         lambda client, ids: client.delete("new", ids[:1]),
         "1 documents are not in the new collection as they are in the old one",
@@ -638,7 +635,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "1 documents are not in the new collection as they are in the old one",
     ),
     "there is a point too many": (
-        lambda client, ids: client.upsert(
+        lambda client, _: client.upsert(
             "new", [models.PointStruct(id=7, vector=[1.0] * 16, payload={"body": {"text": "x"}})]
         ),
         "1 documents are in the new collection only",
@@ -666,7 +663,7 @@ def test_damage_is_found_and_said(engine: Engine, tmp_path: Path, name: str) -> 
     assert migration.verify().ok
     damage, words_of_it = DAMAGES[name]
     before = dump(client, "new")
-    damage(client, sorted(before[1], key=str))  # type: ignore[operator]
+    damage(client, sorted(before[1], key=str))
     assert dump(client, "new") != before
     check = migration.verify(report=tmp_path / "report.json")
     assert not check.ok
@@ -717,7 +714,7 @@ def test_what_a_check_tells_to_run_again_for_is_mended_by_it(engine: Engine, nam
     migration.run()
     whole = dump(client, "new")
     damage, _ = DAMAGES[name]
-    damage(client, sorted(whole[1], key=str))  # type: ignore[operator]
+    damage(client, sorted(whole[1], key=str))
     migration.run()
     assert migration.verify().problems() == []
     config, mended = dump(client, "new")

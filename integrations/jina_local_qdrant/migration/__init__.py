@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jina_local_qdrant.migration.checking import MigrationCheck
     from jina_local_qdrant.migration.dual_writer import DualWriter
     from jina_local_qdrant.migration.fields import HAYSTACK, LLAMA_INDEX, PayloadFields
+    from jina_local_qdrant.migration.lifecycle import finalize, rollback
     from jina_local_qdrant.migration.migration import Migration
     from jina_local_qdrant.migration.moving import MoveReport
     from jina_local_qdrant.migration.planning import MigrationPlan
@@ -24,9 +25,11 @@ __all__ = [
     "MigrationPlan",
     "MoveReport",
     "PayloadFields",
+    "finalize",
+    "rollback",
 ]
 
-_LAZY = {  # `lifecycle` is imported where no model is
+_LAZY = {  # `finalize` and `rollback` are called where no model is
     "HAYSTACK": "jina_local_qdrant.migration.fields",
     "LLAMA_INDEX": "jina_local_qdrant.migration.fields",
     "AliasSearch": "jina_local_qdrant.migration.alias_search",
@@ -36,6 +39,8 @@ _LAZY = {  # `lifecycle` is imported where no model is
     "MigrationPlan": "jina_local_qdrant.migration.planning",
     "MoveReport": "jina_local_qdrant.migration.moving",
     "PayloadFields": "jina_local_qdrant.migration.fields",
+    "finalize": "jina_local_qdrant.migration.lifecycle",
+    "rollback": "jina_local_qdrant.migration.lifecycle",
 }
 
 

@@ -133,6 +133,7 @@ def check_migration(mover: Mover, record: Mapping[str, Any], *, sample: int) -> 
         extra |= {ref: None for ref in map(origin.ref, found) if ref not in behind}
     only_there = set(mover.read(mover.source, list(extra)))
     behind |= dict.fromkeys(ref for ref in extra if ref in only_there)
+    behind |= dict.fromkeys(origin.incomplete(mover.target.scan()))
     cosines = _cosines(mover, [ref for ref in chosen if ref not in behind])
     worst = min(cosines, key=lambda ref: cosines[ref], default=None)
     info = mover.target.info()

@@ -21,6 +21,8 @@ from jina_local_qdrant.migration.origins import (
     SourceDocument,
 )
 from jina_local_qdrant.payload import chunk_payloads, doc_filter, point_id, rebuild
+from jina_local_qdrant.store import StoredPoint
+from jina_local_qdrant.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,6 +126,14 @@ class HelperOrigin:
             {_version(point)} == wanted and point.payload.get("fp") == self.fp
             for point in found.values()
         )
+
+    def incomplete(self, points: Iterable[AnyPoint]) -> list[DocumentRef]:
+        """Those that have not the chunks that their first one promises."""
+        survey = Survey(self.fp, size=0)
+        for point in points:
+            survey.add(StoredPoint(str(point.id), point.payload, None), is_deep=False)
+        found = survey.keys(lambda document: document.is_foreign or not document.is_complete)
+        return [DocumentRef("document", key.doc_id, key.tenant) for key in found]
 
     def _prepared(self, ref: DocumentRef, points: Sequence[AnyPoint]) -> PreparedDocument:
         head = points[0].payload

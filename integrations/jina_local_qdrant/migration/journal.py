@@ -54,12 +54,14 @@ class Journal:
         """What is known of the migration; `None` if it has not begun.
 
         Raises:
-            MigrationRefusedError: If another version of this package has begun it.
+            MigrationRefusedError: If another version of this package has begun it, or something
+                else is where its notes should be.
         """
         if not self._points.exists():
             return None
         found = self._points.read([_STATE_ID]).get(_STATE_ID)
         if found is None:
+            self._check_empty()
             return None
         state: dict[str, Any] = json.loads(found.payload["state"])
         if state.get("version") != _VERSION:
@@ -70,6 +72,15 @@ class Journal:
             )
             raise MigrationRefusedError(msg)
         return state
+
+    def _check_empty(self) -> None:
+        if self._points.count():
+            msg = (
+                f"collection {self.collection!r} is where a migration to {self._target!r} keeps "
+                "its notes, and it holds points of something else: choose another name for the "
+                "new collection"
+            )
+            raise MigrationRefusedError(msg)
 
     def begin(self, state: dict[str, Any]) -> dict[str, Any]:
         """Write down what will not change."""

@@ -24,7 +24,13 @@ from jina_local_qdrant.migration.helper_origin import HelperOrigin
 from jina_local_qdrant.migration.journal import Journal
 from jina_local_qdrant.migration.lifecycle import begun, finalize, rollback, under_way
 from jina_local_qdrant.migration.moving import Mover, MoveReport
-from jina_local_qdrant.migration.names import WithoutText, check_names, check_options, resolved
+from jina_local_qdrant.migration.names import (
+    WithoutText,
+    check_names,
+    check_options,
+    check_source_is_left,
+    resolved,
+)
 from jina_local_qdrant.migration.payload_origin import PayloadOrigin
 from jina_local_qdrant.migration.planning import MigrationPlan, plan_migration
 from jina_local_qdrant.migration.points import Points
@@ -105,6 +111,7 @@ class Migration:
         retries: RetryPolicy | None = None,
     ) -> None:
         check_options(client, without_text, documents_at_once)
+        self._retries = retries
         self._journal = Journal(client, target, retries)
         self.source = resolved(Points(client, source, retries))
         self.target = Points(client, target, retries)
@@ -143,6 +150,7 @@ class Migration:
             MigrationRefusedError: If none was begun to this collection, or it is finished.
         """
         state = begun(Journal(client, target, retries), target)
+        check_source_is_left(Points(client, state["source"], retries), state, target)
         fields = state["fields"]
         return cls(
             client,
@@ -251,7 +259,7 @@ class Migration:
         Raises:
             MigrationRefusedError: If there was no switch.
         """
-        rollback(self._journal, self.source)
+        rollback(self.target.client, self.target.collection, retries=self._retries)
 
     def finalize(self, *, delete: str | None = None) -> None:
         """End the migration; there is no way back after it.
@@ -262,7 +270,7 @@ class Migration:
         Raises:
             MigrationRefusedError: If there was no switch, or `delete` is another name.
         """
-        finalize(self._journal, self.source, delete=delete)
+        finalize(self.target.client, self.target.collection, delete=delete, retries=self._retries)
 
     # Writes meanwhile
 
@@ -298,7 +306,8 @@ class Migration:
             points, offset = self.target.page(offset)
             report += self._mover.follow_target(points)
             if offset is None:
-                return report
+                break
+        return report + self._mover.bring(self._mover.origin.incomplete(self.target.scan()))
 
     # Settings
 

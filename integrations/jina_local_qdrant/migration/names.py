@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jina_local.errors import InvalidOptionError
 from jina_local.inputs import check_integer
@@ -10,9 +10,11 @@ from jina_local_qdrant.errors import CollectionNotFoundError, MigrationRefusedEr
 from jina_local_qdrant.migration.switching import named_by
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jina_local_qdrant.migration.points import Points
 
-__all__ = ["WithoutText", "check_names", "check_options", "resolved"]
+__all__ = ["WithoutText", "check_names", "check_options", "check_source_is_left", "resolved"]
 
 WithoutText = Literal["refuse", "leave_out"]
 
@@ -65,5 +67,20 @@ def check_names(source: Points, target: Points) -> None:
         msg = (
             f"{target.collection!r} is an alias of {named!r}: give the new collection a name of "
             "its own, and the alias to `switch`"
+        )
+        raise MigrationRefusedError(msg)
+
+
+def check_source_is_left(source: Points, state: Mapping[str, Any], target: str) -> None:
+    """Refuse to go on with a migration whose end was interrupted.
+
+    Raises:
+        MigrationRefusedError: If its source was deleted already.
+    """
+    if state["switched"] and not source.exists():
+        msg = (
+            f"the old collection {source.collection!r} was deleted already, and the end of the "
+            "migration was interrupted there: end it with jina_local_qdrant.migration."
+            f"finalize(client, {target!r}, delete={source.collection!r})"
         )
         raise MigrationRefusedError(msg)

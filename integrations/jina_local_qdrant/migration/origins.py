@@ -121,6 +121,12 @@ class Origin(Protocol):
     def holds(self, document: SourceDocument, found: Mapping[PointId, AnyPoint]) -> bool:
         """Whether these points of the target are the document, whole and nothing else."""
 
+    def incomplete(self, points: Iterable[AnyPoint]) -> list[DocumentRef]:
+        """The documents of which not everything is among all points of the target.
+
+        Only those of which other points than the missing ones say so.
+        """
+
 
 def group_points(origin: Origin, points: Iterable[AnyPoint]) -> dict[DocumentRef, list[AnyPoint]]:
     """Points by document, in their order."""

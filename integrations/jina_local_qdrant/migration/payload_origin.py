@@ -118,6 +118,13 @@ class PayloadOrigin:
             found[point.id].payload == point.payload for point in document.points
         )
 
+    def incomplete(
+        self,
+        points: Iterable[AnyPoint],  # noqa: ARG002 - see below
+    ) -> list[DocumentRef]:
+        """None: points of other origins do not know of each other."""
+        return []
+
     @property
     def _document(self) -> str:
         return self.fields.document or ""
