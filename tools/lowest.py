@@ -31,7 +31,7 @@ def main() -> None:
     ]
     print(sys.argv[1])
     for requirement in map(Requirement, wanted):
-        if requirement.name != "torch":
+        if requirement.name not in ("torch", project["name"]):
             print(f"{requirement.name}=={lowest(requirement)}")
 
 

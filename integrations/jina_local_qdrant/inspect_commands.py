@@ -150,8 +150,9 @@ def _facts(client: QdrantClient | str, name: str) -> dict[str, Any]:
             return facts | {"record": None}
         from jina_local_qdrant.payload import written_heads
 
+        is_migrated = "payload" in record  # from elsewhere, and its documents are not known
         return facts | {
-            "documents": store.count(written_heads()),
+            "documents": None if is_migrated else store.count(written_heads()),
             "record": record,
             "layout": metadata.get(LAYOUT_KEY) or {},
         }
@@ -168,7 +169,7 @@ def _overview(found: list[dict[str, Any]]) -> Table:
         record = facts["record"] or {}
         table.add_row(
             facts["collection"],
-            str(facts.get("documents", "")),
+            str(facts.get("documents") if facts.get("documents") is not None else ""),
             str(facts["points"]),
             str(record.get("dimensions", "")),
             str(record.get("model", "not made by jina-local")),

@@ -14,8 +14,8 @@ from qdrant_client import QdrantClient, models
 from jina_local import vectors
 from jina_local_qdrant import EmbeddingSpec, JinaQdrant
 from jina_local_qdrant.errors import (
-    FingerprintMismatchError,
     MigrationRefusedError,
+    UnmanagedCollectionError,
     VerificationError,
 )
 from jina_local_qdrant.migration import AliasSearch, DualWriter, Migration, PayloadFields
@@ -85,7 +85,7 @@ def test_what_the_document_promises_of_the_steps(names: dict[str, Any], demo: En
         "past",
         "late",
     }
-    with pytest.raises(FingerprintMismatchError, match="payload"):
+    with pytest.raises(UnmanagedCollectionError, match="was migrated and keeps"):
         JinaQdrant(client, "new", demo)
     with pytest.raises(MigrationRefusedError, match="alias"):
         Migration("edge:folder", "articles", "new", demo)  # type: ignore[arg-type]

@@ -447,7 +447,9 @@ def test_a_step_that_crashes_at_any_call(quick: Engine, kind: str, name: str, ho
     prepare(start)
     source = start.state("old")
     expected = start.copy()
-    for number in crash_points(calls_of(expected, step), how):
+    calls = calls_of(expected, step)
+    assert expected.copy().migration().verify().problems() == []
+    for number in crash_points(calls, how):
         world = start.copy()
         context = crash(world, Fault(number, how), step, quick)
         assert world.state("old") == source, context

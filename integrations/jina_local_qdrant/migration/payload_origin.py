@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PayloadOrigin"]
 
+_LEAST_OVERLAP = 16  # where chunks may overlap, and none says whether it does
+
 
 @dataclass(frozen=True, slots=True)
 class PayloadOrigin:
@@ -95,6 +97,7 @@ class PayloadOrigin:
             texts,
             [chunk.start for _, chunk in read],
             overlapping=[chunk.overlaps for _, chunk in read],
+            least_overlap=_LEAST_OVERLAP if self.fields.overlaps is True else 1,
         )
         return SourceDocument(
             ref=ref,
