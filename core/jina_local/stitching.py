@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jina_local.errors import InvalidOptionError
-from jina_local.inputs import check_texts
+from jina_local.inputs import check_integer, check_texts
 
-__all__ = ["StitchedText", "stitch"]
+__all__ = ["StitchedText", "longest_overlap", "stitch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def stitch(
     offsets: Sequence[int | None] | None = None,
     *,
     overlapping: Sequence[bool] | bool = False,
+    least_overlap: int = 1,
 ) -> StitchedText:
     """Rebuild a text from its chunks, in time linear in their characters.
 
@@ -69,15 +70,19 @@ def stitch(
             integer, or negative, is no hint.
         overlapping: Whether a chunk repeats the end of the one before it, per chunk or for all. It
             counts for chunks without a usable offset.
+        least_overlap: The fewest characters that count as repeated. Where chunks only may overlap,
+            a letter or two that end one and begin the next say nothing.
 
     Raises:
         InvalidTextsError: If a chunk is not a string.
-        InvalidOptionError: If there is not one offset, or one bool, per chunk.
+        InvalidOptionError: If there is not one offset, or one bool, per chunk, or `least_overlap`
+            is no positive integer.
     """
+    check_integer("least_overlap", least_overlap, 1)
     texts = check_texts(chunks)
     hints = _checked_offsets(offsets, len(texts))
     repeats = _checked_overlapping(overlapping, len(texts))
-    draft = _Draft()
+    draft = _Draft(least_overlap)
     spans: list[tuple[int, int]] = []
     placed_by_offset: list[bool] = []
     for text, hint, overlaps in zip(texts, hints, repeats, strict=True):
@@ -92,6 +97,7 @@ class _Draft:
     """The text so far.
 
     Attributes:
+        least_overlap: The fewest characters that count as repeated.
         pieces: What it is joined from.
         length: Its characters.
         start: Where the chunk added last starts.
@@ -102,9 +108,10 @@ class _Draft:
             Separators do not count, for nobody knows what they stand for.
     """
 
-    __slots__ = ("length", "pieces", "source_ends", "start", "tail")
+    __slots__ = ("least_overlap", "length", "pieces", "source_ends", "start", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, least_overlap: int) -> None:
+        self.least_overlap = least_overlap
         self.pieces: list[str] = []
         self.length = 0
         self.start = 0
@@ -144,7 +151,8 @@ class _Draft:
     def _overlap(self, chunk: str) -> int:
         """How much of the text from the latest start on is repeated by the chunk's beginning."""
         n_shared = min(self.length - self.start, len(chunk))
-        return _longest_overlap(self.tail[len(self.tail) - n_shared :], chunk[:n_shared])
+        shared = longest_overlap(self.tail[len(self.tail) - n_shared :], chunk[:n_shared])
+        return shared if shared >= self.least_overlap else 0
 
     def _separate(self, chunk: str) -> int:
         """Put a separator at the end if the seam needs one; its length."""
@@ -165,7 +173,7 @@ class _Draft:
         return len(new)
 
 
-def _longest_overlap(end: str, beginning: str) -> int:
+def longest_overlap(end: str, beginning: str) -> int:
     """The longest suffix of one string that is a prefix of the other, by the prefix function."""
     symbols = [*beginning, None, *end]  # None equals no character, so no border crosses it
     borders = [0] * len(symbols)

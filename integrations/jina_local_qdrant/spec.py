@@ -158,8 +158,8 @@ def checked_record(collection: str, metadata: Mapping[str, Any]) -> Mapping[str,
     if "payload" in record:
         msg = (
             f"collection {collection!r} was migrated and keeps the payloads of what wrote it, "
-            "which this helper does not know: search it with AliasSearch, or with its own reader and "
-            "queries from Engine.embed_queries"
+            "which this helper does not know: search it with AliasSearch, or with its own reader "
+            "and queries from Engine.embed_queries"
         )
         raise UnmanagedCollectionError(msg)
     return record
