@@ -480,3 +480,21 @@ def test_each_character_is_read_a_bounded_number_of_times(
     assert n_read > 0, "the premise: reading is counted"
     assert n_read <= 10 * sum(map(len, chunks))
     assert slices(stitched.text, stitched.spans) == chunks
+
+
+def test_a_letter_in_common_is_no_overlap_where_more_is_asked_for() -> None:
+    """Words stay whole where two chunks happen to end and begin with the same letter."""
+    chunks = ["The cat", "then slept."]
+    assert stitch(chunks, overlapping=True).text == "The cathen slept."
+    assert stitch(chunks, overlapping=True, least_overlap=2).text == "The cat then slept."
+    repeated = ["one two three", "two three four"]
+    assert stitch(repeated, overlapping=True, least_overlap=9).text == "one two three four"
+    assert stitch(repeated, overlapping=True, least_overlap=10).text == (
+        "one two three two three four"
+    )
+
+
+@pytest.mark.parametrize("least", [0, -1, True, 1.0, None])
+def test_the_least_overlap_is_a_number_of_characters(least: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="least_overlap"):
+        stitch(["a"], least_overlap=least)
