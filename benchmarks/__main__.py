@@ -19,6 +19,7 @@ _BENCHMARKS = (
     "late_quality",
     "late_cost",
     "ingestion",
+    "concurrent_queries",
 )
 
 

@@ -23,6 +23,10 @@ COMMAND_LINE = {
 }
 
 
+PROGRESS_BARS = {"document_embedder.py": {"tqdm"}}
+"""Haystack's document embedders show one, and Haystack itself depends on it."""
+
+
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     """First components of everything that a module imports."""
     tree = ast.parse(path.read_text())
@@ -44,7 +48,7 @@ def test_the_core_knows_no_framework_and_no_integration(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_only_the_command_line_imports_what_is_for_the_command_line(path: Path) -> None:
     if path.name not in COMMAND_LINE:
-        assert not imports(path) & COMMAND_LINE_ONLY
+        assert not imports(path) & (COMMAND_LINE_ONLY - PROGRESS_BARS.get(path.name, set()))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda p: p.name)

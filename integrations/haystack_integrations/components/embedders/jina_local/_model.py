@@ -1,0 +1,222 @@
+"""What both embedders share: one model of the process, loaded when it is first needed.
+
+The difference between a text and a document embedder is data in this package: its default task,
+and what it makes texts of. Neither torch nor the model is imported before `ModelAccess.engine`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from haystack.utils import ComponentDevice, Secret
+
+from jina_local.errors import EngineClosedError, InvalidOptionError
+from jina_local.inputs import check_dimensions, check_flag, check_integer
+from jina_local.tasks import V3_INSTRUCTIONS
+from jina_local.widths import width_without_loading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jina_local import Engine
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "HUB_TOKEN",
+    "Dtype",
+    "ModelAccess",
+    "ModelSettings",
+    "OnOverflow",
+    "check_choice",
+    "check_fields",
+    "check_strings",
+]
+
+DEFAULT_MODEL = "jinaai/jina-embeddings-v3"
+HUB_TOKEN = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
+
+OnOverflow = Literal["error", "truncate", "window"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_V3_WIDTH = 1024
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What both embedders are made with; see `JinaLocalTextEmbedder`."""
+
+    model: str
+    task: str | None
+    dimensions: int | None
+    normalize_embeddings: bool
+    on_overflow: OnOverflow | None
+    device: ComponentDevice | None
+    dtype: Dtype
+    token: Secret | None
+    revision: str | None
+    local_files_only: bool
+    cache_dir: str | None
+
+    def check(self) -> None:
+        """Refuse what cannot be meant, before anything heavy is imported.
+
+        Raises:
+            ValueError: If an option is outside its allowed set.
+        """
+        if not isinstance(self.model, str) or not self.model:
+            msg = f"model is {self.model!r}; give a folder, a name on the hub, or 'demo'"
+            raise InvalidOptionError(msg)
+        if self.task is not None and self.task not in V3_INSTRUCTIONS:
+            choices = ", ".join(map(repr, V3_INSTRUCTIONS))
+            msg = f"task is {self.task!r}; give one of {choices}, or None for the base model"
+            raise InvalidOptionError(msg)
+        if self.dimensions is not None:
+            check_integer("dimensions", self.dimensions, 1)
+        for name in ("normalize_embeddings", "local_files_only"):
+            check_flag(name, getattr(self, name))
+        check_choice("on_overflow", self.on_overflow, (None, *get_args(OnOverflow)))
+        check_choice("dtype", self.dtype, get_args(Dtype))
+        if self.device is not None and not isinstance(self.device, ComponentDevice):
+            msg = (
+                f"Invalid component device type '{type(self.device).__name__}'. Must either be "
+                "None or ComponentDevice."
+            )
+            raise InvalidOptionError(msg)
+        if self.device is not None and self.device.has_multiple_devices:
+            msg = "device is a map of several; give one, such as ComponentDevice.from_str('cuda:0')"
+            raise InvalidOptionError(msg)
+        if self.token is not None and not isinstance(self.token, Secret):
+            msg = f"token is a {type(self.token).__name__}; give a haystack.utils.Secret, or None"
+            raise InvalidOptionError(msg)
+
+    @property
+    def embedding_dim(self) -> int:
+        """d: `dimensions`, or else the model's width as far as it is known without loading it."""
+        return self.dimensions or width_without_loading(
+            self.model, revision=self.revision, cache_dir=self.cache_dir, otherwise=_V3_WIDTH
+        )
+
+    @property
+    def public_name(self) -> str:
+        """The model's name on the hub; of a folder, only its last part, on this machine or not."""
+        is_on_hub = _HUB_ID.fullmatch(self.model) and not Path(self.model).exists()
+        return self.model if is_on_hub else Path(self.model).name
+
+
+class ModelAccess:
+    """An engine over the process's one set of weights, loaded once and let go of on `close`.
+
+    Args:
+        settings: Which model, where.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        settings.check()
+        self._settings = settings
+        self._engine: Engine | None = None
+        self._width: int | None = None
+        self._lock = threading.Lock()
+
+    def engine(self) -> Engine:
+        """The engine, loaded if it is not; any number of threads may ask.
+
+        Raises:
+            InvalidOptionError: If the model has fewer dimensions than are asked for.
+        """
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._load()
+            return self._engine
+
+    def use(self, work: Callable[[Engine], R]) -> R:
+        """The result of some work with the engine, also if another thread closes it meanwhile."""
+        try:
+            return work(self.engine())
+        except EngineClosedError:
+            return work(self.engine())
+
+    @property
+    def dimensions(self) -> int:
+        """d, of the model that was loaded last, even if it is closed by now."""
+        return self._settings.dimensions or self._width or self.engine().dimension
+
+    def close(self) -> None:
+        """Let go of the model; weights go when the last embedder lets go of them."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is an engine."""
+        return self._engine is not None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelAccess:
+        """Another holder of the same settings: an engine is shared by loading, not by copying."""
+        return ModelAccess(self._settings)
+
+    def __reduce__(self) -> tuple[type[ModelAccess], tuple[ModelSettings]]:
+        return ModelAccess, (self._settings,)
+
+    def _load(self) -> Engine:
+        from jina_local import shared_engine
+
+        settings = self._settings
+        engine = shared_engine(
+            settings.model,
+            revision=settings.revision,
+            device="auto" if settings.device is None else settings.device.to_torch_str(),
+            dtype=settings.dtype,
+            local_files_only=settings.local_files_only,
+            cache_dir=settings.cache_dir,
+            token=None if settings.token is None else settings.token.resolve_value(),
+        )
+        try:
+            check_dimensions(settings.dimensions, engine.dimension)
+        except InvalidOptionError:
+            engine.close()
+            raise
+        self._width = engine.dimension
+        return engine
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a value that is none of its choices.
+
+    Raises:
+        InvalidOptionError: If so.
+    """
+    if value not in choices:
+        msg = f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}"
+        raise InvalidOptionError(msg)
+
+
+def check_fields(fields: object) -> None:
+    """Refuse what is no list of metadata keys; a string would be one field per letter.
+
+    Raises:
+        InvalidOptionError: If so.
+    """
+    if not isinstance(fields, list | tuple) or not all(isinstance(one, str) for one in fields):
+        msg = f"meta_fields_to_embed is {fields!r}; give a list of metadata keys, or None"
+        raise InvalidOptionError(msg)
+
+
+def check_strings(values: Mapping[str, object]) -> None:
+    """Refuse values that are no strings.
+
+    Raises:
+        InvalidOptionError: If one is none.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str):
+            msg = f"{name} is {value!r}; give a string"
+            raise InvalidOptionError(msg)
