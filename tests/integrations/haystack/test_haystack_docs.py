@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 
@@ -19,13 +18,11 @@ from haystack_integrations.components.embedders.jina_local import (
     JinaLocalTextEmbedder,
 )
 from support.fences import fences, run_fences
+from support.milvus import milvus
 
 ROOT = Path(__file__).parents[3]
 README = Path(package.__file__).with_name("README.md")
 TEXT = README.read_text(encoding="utf-8")
-
-HAS_MILVUS = all(find_spec(name) is not None for name in ("milvus_haystack", "milvus_lite"))
-milvus = pytest.mark.skipif(not HAS_MILVUS, reason="needs milvus-haystack and milvus-lite")
 
 
 @pytest.mark.parametrize(
