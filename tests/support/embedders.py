@@ -1,8 +1,8 @@
 """Haystack's embedders, ours and the controls, and what is the same to say about all of them.
 
-Controls are Haystack's own `MockTextEmbedder` and `MockDocumentEmbedder`. The peers of
-sentence-transformers would be controls, too; they are left out, for that library is not installed
-where these tests run.
+Controls are Haystack's own `MockTextEmbedder` and `MockDocumentEmbedder`. Those of
+sentence-transformers, which is not installed where these tests run, are asked in
+`python -m benchmarks haystack_controls`.
 """
 
 from __future__ import annotations

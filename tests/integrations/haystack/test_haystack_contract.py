@@ -2,8 +2,8 @@
 
 Rows that are about any embedder also run over Haystack's own mock embedders: these are controls,
 and the flaws that they share with the other embedders out there fail exactly the rows that are
-about them. The peers of sentence-transformers would be controls, too; they are left out, for that
-library is not installed where these tests run.
+about them. Those of sentence-transformers are
+asked in `python -m benchmarks haystack_controls`.
 """
 
 from __future__ import annotations
