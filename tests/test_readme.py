@@ -38,7 +38,9 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "errors",
         "files",
         "fingerprint",
+        "forks",
         "inputs",
+        "lazy_exports",
         "similarity_plot",
         "splitting",
     }

@@ -14,11 +14,11 @@ H heads, d output dimensions (d ≤ D), R stacked adapter ranks.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from jina_local.__about__ import __version__
 from jina_local.errors import JinaLocalError
+from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from jina_local.chunked_text import ChunkedText
@@ -36,21 +36,13 @@ __all__ = [
     "shared_engine",
 ]
 
-_LAZY = {
-    "ChunkEmbeddings": "jina_local.results",
-    "ChunkedText": "jina_local.chunked_text",
-    "Embeddings": "jina_local.results",
-    "Engine": "jina_local.engine",
-    "shared_engine": "jina_local.sharing",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ChunkEmbeddings": "results",
+        "ChunkedText": "chunked_text",
+        "Embeddings": "results",
+        "Engine": "engine",
+        "shared_engine": "sharing",
+    },
+)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jina_local.loading import LoadedModel
     from jina_local.tasks import Task
+    from jina_local.token_budget import TokenBudget
 
 __all__ = ["ChunkEmbedder"]
 
@@ -37,7 +38,7 @@ class ChunkEmbedder:
         settings: How chunks are embedded.
         dimensions: d.
         normalize: Whether vectors get unit length.
-        batch_tokens: The most tokens per forward pass; a longer window gets a pass of its own.
+        budget: How many tokens a forward pass may have.
         progress: Called after each pass with the number of documents finished so far.
     """
 
@@ -46,7 +47,7 @@ class ChunkEmbedder:
     settings: LateChunking
     dimensions: int
     normalize: bool
-    batch_tokens: int
+    budget: TokenBudget
     progress: Callable[[int], None] | None
 
     def embed(
@@ -67,7 +68,7 @@ class ChunkEmbedder:
             model,
             [sequence for document in prepared for sequence in document.sequences],
             sum(len(document.chunks) for document in prepared),
-            self.batch_tokens,
+            self.budget,
             report and (lambda finished: report(n_before + finished)),
         )
         rows = torch.split(pooled, [len(document.chunks) for document in prepared])
@@ -101,7 +102,7 @@ class ChunkEmbedder:
             for index, document in enumerate(documents):
                 group.append(check_document(document, index))
                 n_tokens += _size(document)
-                if n_tokens >= _PASSES_PER_GROUP * self.batch_tokens:
+                if n_tokens >= _PASSES_PER_GROUP * self.budget.tokens:
                     yield group
                     group, n_tokens = [], 0
         except Exception:  # also the source's own

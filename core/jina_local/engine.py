@@ -16,6 +16,7 @@ from jina_local.inputs import (
     check_dimensions,
     check_flag,
     check_max_length,
+    check_max_tokens,
     check_normalization,
     check_progress,
     check_supported,
@@ -54,6 +55,7 @@ class Engine(ModelHandle):
         *,
         dimensions: int | None = None,
         normalize: bool = True,
+        max_tokens: int | None = None,
         on_overflow: OnOverflow | None = None,
         instruction: bool = True,
         progress: Callable[[int], None] | None = None,
@@ -68,6 +70,7 @@ class Engine(ModelHandle):
             task=ROLE_TASKS["document"],
             dimensions=dimensions,
             normalize=normalize,
+            max_tokens=max_tokens,
             on_overflow=on_overflow,
             instruction=instruction,
             progress=progress,
@@ -80,6 +83,7 @@ class Engine(ModelHandle):
         *,
         dimensions: int | None = None,
         normalize: bool = True,
+        max_tokens: int | None = None,
         on_overflow: OnOverflow | None = None,
         instruction: bool = True,
         progress: Callable[[int], None] | None = None,
@@ -94,6 +98,7 @@ class Engine(ModelHandle):
             task=ROLE_TASKS["query"],
             dimensions=dimensions,
             normalize=normalize,
+            max_tokens=max_tokens,
             on_overflow=on_overflow,
             instruction=instruction,
             progress=progress,
@@ -107,6 +112,7 @@ class Engine(ModelHandle):
         task: str | Sequence[str | None] | None = None,
         dimensions: int | None = None,
         normalize: bool = True,
+        max_tokens: int | None = None,
         on_overflow: OnOverflow | None = None,
         instruction: bool = True,
         progress: Callable[[int], None] | None = None,
@@ -119,7 +125,9 @@ class Engine(ModelHandle):
             task: One of `tasks`, or one per text; `None` is the base model without instruction.
             dimensions: d, any integer in 1…`dimension`; the full width if `None`.
             normalize: Whether vectors get unit length.
-            on_overflow: For texts longer than `max_tokens`: `error`; `truncate` (cut, and
+            max_tokens: The most tokens of a text or window, `<s>`, instruction and `</s>` included;
+                at most and by default the model's `max_tokens`.
+            on_overflow: For texts longer than that: `error`; `truncate` (cut, and
                 reported); `window` (run in overlapping windows and pooled as one, and reported).
                 `None` is `error` for `retrieval.query` and `window` for everything else.
             instruction: Whether the task's instruction is put before every text, as the model was
@@ -142,6 +150,7 @@ class Engine(ModelHandle):
         checked = check_texts(texts)
         tasks = model.checkpoint.tasks.for_texts(task, len(checked))
         size = check_dimensions(dimensions, self.dimension)
+        limit = check_max_tokens(max_tokens, self.max_tokens)
         check_overflow(on_overflow, has_default=True)
         check_normalization(normalize=normalize, legacy=legacy)
         check_flag("instruction", instruction)
@@ -150,10 +159,8 @@ class Engine(ModelHandle):
             tasks = [used.without_instruction() for used in tasks]
         overflows = [on_overflow or default_overflow(used) for used in tasks]
         tokenized = model.tokenizer.tokenize(checked, [used.instruction for used in tasks])
-        prepared = prepare_texts(tokenized, tasks, overflows, model.tokenizer.max_tokens)
-        pooled = pooled_vectors(
-            model, prepared.sequences, len(checked), self._batch_tokens, progress
-        )
+        prepared = prepare_texts(tokenized, tasks, overflows, limit)
+        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._budget, progress)
         return Embeddings(
             vectors=to_vectors(pooled, size, normalize=normalize, legacy=legacy),
             token_counts=prepared.token_counts,
@@ -339,7 +346,7 @@ class Engine(ModelHandle):
             cut = np.flatnonzero(prepared.truncated)
             msg = f"{len(cut)} of {len(checked)} texts were cut to {limit} tokens; first: {cut[0]}"
             warnings.warn(msg, TruncationWarning, stacklevel=2)
-        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._batch_tokens)
+        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._budget)
         vectors = to_vectors(pooled, size, normalize=normalize_embeddings)
         return vectors[0] if isinstance(texts, str) else vectors
 
@@ -374,7 +381,7 @@ class Engine(ModelHandle):
             ),
             dimensions=check_dimensions(dimensions, self.dimension),
             normalize=normalize,
-            batch_tokens=self._batch_tokens,
+            budget=self._budget,
             progress=progress,
         )
 

@@ -14,6 +14,8 @@ jina-local catch it naturally. The tree::
     ├── NonFiniteVectorError (ArithmeticError) NaN or infinity where a vector should be
     ├── EngineClosedError (RuntimeError)       use after close()
     ├── DeviceUnavailableError (RuntimeError)  a device that this machine does not have
+    ├── DeviceMemoryError (MemoryError)        no memory for one text alone
+    ├── ForkedProcessError (RuntimeError)      a device that was lost when the process was forked
     ├── MissingExtraError (ImportError)        an optional dependency is not installed
     ├── ModelNotFoundError (FileNotFoundError) no such folder, repository or file
     ├── HubError (ConnectionError)             the hub cannot be reached, or refused
@@ -28,10 +30,12 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "DeviceMemoryError",
     "DeviceUnavailableError",
     "DimensionsError",
     "EmptyChunkError",
     "EngineClosedError",
+    "ForkedProcessError",
     "GatedModelError",
     "HubError",
     "InvalidOptionError",
@@ -89,6 +93,14 @@ class EngineClosedError(JinaLocalError, RuntimeError):
 
 class DeviceUnavailableError(JinaLocalError, RuntimeError):
     """The device was named, but this machine does not have it."""
+
+
+class DeviceMemoryError(JinaLocalError, MemoryError):
+    """The device has no memory for one text, even if nothing else is run with it."""
+
+
+class ForkedProcessError(JinaLocalError, RuntimeError):
+    """The process was forked, and the model's device is lost in the new one."""
 
 
 class MissingExtraError(JinaLocalError, ImportError):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.errors import EngineClosedError
 from jina_local.fingerprint import embedding_fingerprint, weights_id
-from jina_local.inputs import check_dimensions, check_integer
+from jina_local.inputs import check_dimensions, check_integer, check_texts
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
+from jina_local.token_budget import TokenBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,7 @@ class ModelHandle:
         on_close: Callable[[], None] | None = None,
     ) -> None:
         default = _BATCH_TOKENS[model.device.type]
-        self._batch_tokens = _check_batch_tokens(batch_tokens) or default
+        self._budget = TokenBudget(_check_batch_tokens(batch_tokens) or default)
         self._loaded: LoadedModel | None = model
         self._release = weakref.finalize(self, on_close) if on_close else None
 
@@ -139,6 +140,14 @@ class ModelHandle:
     def weights_id(self) -> str:
         """SHA-256 of the weights, equal for both checkpoint layouts of equal weights."""
         return weights_id(self._model.checkpoint)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text as the model sees it, without `<s>`, `</s>` and instruction.
+
+        For splitters that count tokens: what they count is then what the model takes.
+        """
+        (checked,) = check_texts([text])
+        return list(self._model.tokenizer.tokenizer.encode(checked, add_special_tokens=False).ids)
 
     def fingerprint(
         self,

@@ -11,11 +11,13 @@ import numpy as np
 from jina_local.errors import DimensionsError, InvalidOptionError, InvalidTextsError
 
 __all__ = [
+    "check_choice",
     "check_dimensions",
     "check_encodable",
     "check_flag",
     "check_integer",
     "check_max_length",
+    "check_max_tokens",
     "check_normalization",
     "check_progress",
     "check_supported",
@@ -123,6 +125,15 @@ def check_max_length(max_length: int | None, limit: int) -> int:
     return max_length
 
 
+def check_max_tokens(max_tokens: int | None, limit: int) -> int:
+    """The most tokens of a text or window: the model's limit if `None`.
+
+    Raises:
+        InvalidOptionError: If it is not an integer in 3…limit: `<s>`, a token and `</s>`.
+    """
+    return limit if max_tokens is None else check_integer("max_tokens", max_tokens, 3, limit)
+
+
 def check_normalization(*, normalize: bool, legacy: bool) -> None:
     """Refuse what is not a bool, and `legacy` without normalizing, which means nothing.
 
@@ -144,6 +155,17 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         msg = f"{name} is {value!r}; give True or False"
+        raise InvalidOptionError(msg)
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a value that is none of its choices.
+
+    Raises:
+        InvalidOptionError: If so.
+    """
+    if value not in choices:
+        msg = f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}"
         raise InvalidOptionError(msg)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jina_local.checkpoint import Checkpoint, open_checkpoint
 from jina_local.encoder import Encoder, load_encoder
 from jina_local.errors import CheckpointError
+from jina_local.forks import compute_alone_after_fork
 from jina_local.tokens import TextTokenizer, read_tokenizer
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class LoadedModel:
         encoder: Its weights.
         device: Where it runs.
         dtype: What it computes in.
+        process: Id of the process that loaded it.
     """
 
     source: ModelSource
@@ -40,10 +43,12 @@ class LoadedModel:
     encoder: Encoder
     device: torch.device
     dtype: torch.dtype
+    process: int = field(default_factory=os.getpid)
 
 
 def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Check a checkpoint and read its weights to the device."""
+    compute_alone_after_fork()
     checkpoint = open_checkpoint(source.folder)
     tokenizer = read_tokenizer(source.folder)
     _refuse_foreign_tokenizer(tokenizer, checkpoint)

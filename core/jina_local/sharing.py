@@ -6,12 +6,14 @@ engine of its own to close, and the weights go when the last one is closed or co
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.engine import Engine
+from jina_local.inputs import check_integer
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
 
@@ -35,6 +37,8 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # collecting garbage may release while this thread acquires
         self._entries: dict[_Key, _Entry] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_locks)
 
     def acquire(self, key: _Key) -> _Entry:
         """The entry of a key, with one holder more."""
@@ -51,6 +55,12 @@ class _Registry:
             if not entry.holders and self._entries.get(key) is entry:
                 del self._entries[key]
 
+    def _renew_locks(self) -> None:
+        """In a forked process nobody is left to open what another thread had locked."""
+        self._lock = threading.RLock()
+        for entry in self._entries.values():
+            entry.lock = threading.Lock()
+
 
 _registry = _Registry()
 
@@ -64,13 +74,17 @@ def shared_engine(
     local_files_only: bool = False,
     cache_dir: str | Path | None = None,
     token: str | None = None,
+    batch_tokens: int | None = None,
 ) -> Engine:
     """An engine over weights that are shared with every other holder in the process.
 
     Weights are shared between calls that find the same folder or snapshot for the same device and
     dtype; the first one loads while the others wait. Each call returns an engine of its own, and
-    closing it (or losing it) lets go of one share. The arguments are those of `Engine.load`.
+    closing it (or losing it) lets go of one share. The arguments are those of `Engine.load`, and
+    `batch_tokens` is the engine's own.
     """
+    if batch_tokens is not None:
+        check_integer("batch_tokens", batch_tokens, 1)
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
     found = resolve_source(
@@ -90,4 +104,4 @@ def shared_engine(
     except BaseException:
         _registry.release(key, entry)
         raise
-    return Engine(model, on_close=lambda: _registry.release(key, entry))
+    return Engine(model, batch_tokens=batch_tokens, on_close=lambda: _registry.release(key, entry))

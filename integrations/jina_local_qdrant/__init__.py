@@ -13,8 +13,9 @@ There is no task to choose, and so none to get wrong.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from jina_local_qdrant.async_collection import AsyncJinaQdrant
@@ -50,31 +51,23 @@ __all__ = [
     "VerifyReport",
 ]
 
-_LAZY = {
-    "AliasSearch": "jina_local_qdrant.migration.alias_search",
-    "AsyncJinaQdrant": "jina_local_qdrant.async_collection",
-    "CollectionLayout": "jina_local_qdrant.layout",
-    "DeadLetter": "jina_local_qdrant.ingestion",
-    "Document": "jina_local_qdrant.documents",
-    "DualWriter": "jina_local_qdrant.migration.dual_writer",
-    "EmbeddingSpec": "jina_local_qdrant.spec",
-    "Hit": "jina_local_qdrant.searching",
-    "IngestReport": "jina_local_qdrant.ingestion",
-    "JinaQdrant": "jina_local_qdrant.collection",
-    "Migration": "jina_local_qdrant.migration.migration",
-    "PayloadFields": "jina_local_qdrant.migration.fields",
-    "RetryPolicy": "jina_local_qdrant.retries",
-    "SyncReport": "jina_local_qdrant.syncing",
-    "VerifyReport": "jina_local_qdrant.verification",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "AliasSearch": "migration.alias_search",
+        "AsyncJinaQdrant": "async_collection",
+        "CollectionLayout": "layout",
+        "DeadLetter": "ingestion",
+        "Document": "documents",
+        "DualWriter": "migration.dual_writer",
+        "EmbeddingSpec": "spec",
+        "Hit": "searching",
+        "IngestReport": "ingestion",
+        "JinaQdrant": "collection",
+        "Migration": "migration.migration",
+        "PayloadFields": "migration.fields",
+        "RetryPolicy": "retries",
+        "SyncReport": "syncing",
+        "VerifyReport": "verification",
+    },
+)

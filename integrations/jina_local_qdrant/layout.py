@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from jina_local.errors import InvalidOptionError
-from jina_local.inputs import check_flag, check_integer
+from jina_local.inputs import check_choice, check_flag, check_integer
 from jina_local_qdrant.errors import FingerprintMismatchError
 
 __all__ = [
@@ -65,10 +65,10 @@ class CollectionLayout:
         Raises:
             InvalidOptionError: If an option is outside its allowed set.
         """
-        _check_choice("quantization", self.quantization, get_args(Quantization))
-        _check_choice("storage", self.storage, get_args(Storage))
+        check_choice("quantization", self.quantization, get_args(Quantization))
+        check_choice("storage", self.storage, get_args(Storage))
         for key, kind in self.payload_indexes.items():
-            _check_choice(f"payload_indexes[{key!r}]", kind, get_args(IndexKind))
+            check_choice(f"payload_indexes[{key!r}]", kind, get_args(IndexKind))
         check_flag("tenants", self.tenants)
         check_flag("bulk", self.bulk)
         if self.coarse_dimensions is not None:
@@ -136,9 +136,3 @@ def check_tenant(tenant: str | None) -> str | None:
         msg = f"tenant is {tenant!r}; give a name, or None for a collection without tenants"
         raise InvalidOptionError(msg)
     return tenant
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        msg = f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}"
-        raise InvalidOptionError(msg)

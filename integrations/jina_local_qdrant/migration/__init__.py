@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from jina_local_qdrant.migration.alias_search import AliasSearch
@@ -29,27 +30,19 @@ __all__ = [
     "rollback",
 ]
 
-_LAZY = {  # `finalize` and `rollback` are called where no model is
-    "HAYSTACK": "jina_local_qdrant.migration.fields",
-    "LLAMA_INDEX": "jina_local_qdrant.migration.fields",
-    "AliasSearch": "jina_local_qdrant.migration.alias_search",
-    "DualWriter": "jina_local_qdrant.migration.dual_writer",
-    "Migration": "jina_local_qdrant.migration.migration",
-    "MigrationCheck": "jina_local_qdrant.migration.checking",
-    "MigrationPlan": "jina_local_qdrant.migration.planning",
-    "MoveReport": "jina_local_qdrant.migration.moving",
-    "PayloadFields": "jina_local_qdrant.migration.fields",
-    "finalize": "jina_local_qdrant.migration.lifecycle",
-    "rollback": "jina_local_qdrant.migration.lifecycle",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {  # `finalize` and `rollback` are called where no model is
+        "HAYSTACK": "fields",
+        "LLAMA_INDEX": "fields",
+        "AliasSearch": "alias_search",
+        "DualWriter": "dual_writer",
+        "Migration": "migration",
+        "MigrationCheck": "checking",
+        "MigrationPlan": "planning",
+        "MoveReport": "moving",
+        "PayloadFields": "fields",
+        "finalize": "lifecycle",
+        "rollback": "lifecycle",
+    },
+)

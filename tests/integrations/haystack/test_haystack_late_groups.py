@@ -13,8 +13,8 @@ from haystack.components.preprocessors import HierarchicalDocumentSplitter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haystack_integrations.components.embedders.jina_local._late_runs import LatePlan, LateText
 from jina_local import ChunkedText, Engine
+from jina_local.late_texts import LateText, in_batches
 from support.checkpoints import TinyConfig, write_tiny
 from support.haystack_late import alone, assert_same, embedding, rows
 
@@ -106,7 +106,7 @@ def test_documents_never_share_context(
 def test_no_batch_cuts_a_source(sizes: list[int], batch_size: int) -> None:
     text = ChunkedText("text", [(0, 4)])
     late = tuple(LateText(text, tuple(range(size))) for size in sizes)
-    batches = list(LatePlan(late, (), ()).batches(batch_size))
+    batches = list(in_batches(late, batch_size))
     assert [id(one) for batch in batches for one in batch] == [id(one) for one in late]
     for batch in batches:
         assert len(batch) == 1 or sum(len(one.members) for one in batch) <= batch_size

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from haystack_integrations.components.embedders.jina_local.document_embedder import (
@@ -15,18 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["JinaLocalDocumentEmbedder", "JinaLocalTextEmbedder"]
 
-_MODULES = {
-    "JinaLocalDocumentEmbedder": "document_embedder",
-    "JinaLocalTextEmbedder": "text_embedder",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "JinaLocalDocumentEmbedder": "document_embedder",
+        "JinaLocalTextEmbedder": "text_embedder",
+    },
+)

@@ -10,11 +10,9 @@ from haystack import logging
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from haystack_integrations.components.embedders.jina_local._model import (
-        ModelAccess,
-        ModelSettings,
-    )
+    from haystack_integrations.components.embedders.jina_local._model import ModelSettings
     from jina_local import ChunkedText
+    from jina_local.lazy_engine import LazyEngine
 
 __all__ = ["EmbeddedText", "LateCounts", "RunReport", "embed_late", "embed_texts"]
 
@@ -145,7 +143,7 @@ class RunReport:
 
 
 def embed_texts(
-    access: ModelAccess, settings: ModelSettings, texts: Sequence[str]
+    access: LazyEngine, settings: ModelSettings, texts: Sequence[str]
 ) -> list[EmbeddedText]:
     """Embed texts, each on its own."""
     found = access.use(
@@ -167,7 +165,7 @@ def embed_texts(
 
 
 def embed_late(
-    access: ModelAccess, settings: ModelSettings, texts: Sequence[ChunkedText]
+    access: LazyEngine, settings: ModelSettings, texts: Sequence[ChunkedText]
 ) -> list[tuple[list[EmbeddedText], int]]:
     """Embed the chunks of texts in their context.
 

@@ -9,29 +9,16 @@ from haystack_integrations.components.embedders.jina_local._grouping import grou
 from jina_local.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from haystack import Document
 
     from haystack_integrations.components.embedders.jina_local._late_texts import DocumentText
-    from jina_local import ChunkedText
+    from jina_local.late_texts import LateText
 
-__all__ = ["Fallback", "LatePlan", "LateText", "plan_late"]
+__all__ = ["Fallback", "LatePlan", "plan_late"]
 
 Fallback = Literal["warn", "raise", "ignore"]
-
-
-@dataclass(frozen=True, slots=True)
-class LateText:
-    """A source and its chunks.
-
-    Attributes:
-        text: The source with the spans of its chunks.
-        members: Indexes of the documents that these are, in the order of the spans.
-    """
-
-    text: ChunkedText
-    members: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +34,6 @@ class LatePlan:
     late: tuple[LateText, ...]
     alone: tuple[int, ...]
     unmapped: tuple[int, ...]
-
-    def batches(self, size: int) -> Iterator[list[LateText]]:
-        """Sources with at most so many chunks together; one that has more comes alone and whole."""
-        batch: list[LateText] = []
-        n_chunks = 0
-        for one in self.late:
-            if batch and n_chunks + len(one.members) > size:
-                yield batch
-                batch, n_chunks = [], 0
-            batch.append(one)
-            n_chunks += len(one.members)
-        if batch:
-            yield batch
 
 
 def plan_late(
@@ -87,7 +61,7 @@ def plan_late(
     unmapped: list[int] = []
     for group in group_by_source(documents, sources, source_id_field=source_id_field):
         found = texts.late(documents, group)
-        placed = set() if found is None else set(found[1])
+        placed = set() if found is None else set(found.members)
         alone += [i for i in group.members if i not in placed]
         unmapped += [
             i
@@ -95,7 +69,7 @@ def plan_late(
             if span is None and (documents[i].content or "").strip()
         ]
         if found is not None:
-            late.append(LateText(found[0], tuple(found[1])))
+            late.append(found)
     if unmapped and fallback == "raise":
         ids = ", ".join(repr(documents[i].id) for i in unmapped[:3])
         msg = (

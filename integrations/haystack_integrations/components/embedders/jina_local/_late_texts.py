@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jina_local.annotating import annotated
+from jina_local.late_texts import LateText, late_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +13,8 @@ if TYPE_CHECKING:
     from haystack import Document
 
     from haystack_integrations.components.embedders.jina_local._grouping import SourceGroup
-    from jina_local import ChunkedText
 
 __all__ = ["DocumentText"]
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +47,17 @@ class DocumentText:
         body = self.separator.join([*self.lines(document), document.content or ""])
         return self.prefix + body + self.suffix
 
-    def late(
-        self, documents: Sequence[Document], group: SourceGroup
-    ) -> tuple[ChunkedText, list[int]] | None:
-        """The text of a group, and the documents that its spans are, in the order of the spans.
+    def late(self, documents: Sequence[Document], group: SourceGroup) -> LateText | None:
+        """The text of a group with the spans of its documents; `None` if none has any context.
 
         Prefix, suffix and metadata that all documents share are context: they are there once and no
         vector's part. Metadata that differs stands before its chunk and is part of its vector.
-
-        Returns:
-            `None` if no document has a place in the text, or one is all of it: then there is no
-            context, and it is embedded on its own.
         """
-        placed = [
-            (i, span)
-            for i, span in zip(group.members, group.spans, strict=True)
-            if span is not None and group.text[slice(*span)].strip()
-        ]
-        if not placed or (len(placed) == 1 and _is_all(group.text, placed[0][1])):
-            return None
-        chunked = annotated(
+        return late_text(
             group.text,
-            [span for _, span in placed],
-            [self.lines(documents[i]) for i, _ in placed],
+            dict(zip(group.members, group.spans, strict=True)),
+            lambda i: self.lines(documents[i]),
             separator=self.separator,
             prefix=self.prefix,
             suffix=self.suffix,
         )
-        return chunked, [i for i, _ in placed]
-
-
-def _is_all(text: str, span: Span) -> bool:
-    start, stop = span
-    return not (text[:start] + text[stop:]).strip()

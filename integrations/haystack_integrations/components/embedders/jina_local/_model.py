@@ -1,26 +1,25 @@
-"""What both embedders share: one model of the process, loaded when it is first needed.
+"""What both embedders share: which model, where, and how its vectors are made.
 
 The difference between a text and a document embedder is data in this package: its default task,
-and what it makes texts of. Neither torch nor the model is imported before `ModelAccess.engine`.
+and what it makes texts of. Neither torch nor the model is imported before `ModelSettings.load`.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from haystack.utils import ComponentDevice, Secret
 
-from jina_local.errors import EngineClosedError, InvalidOptionError
-from jina_local.inputs import check_dimensions, check_flag, check_integer
+from jina_local.errors import InvalidOptionError
+from jina_local.inputs import check_choice, check_dimensions, check_flag, check_integer
 from jina_local.tasks import V3_INSTRUCTIONS
 from jina_local.widths import width_without_loading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from jina_local import Engine
 
@@ -28,10 +27,8 @@ __all__ = [
     "DEFAULT_MODEL",
     "HUB_TOKEN",
     "Dtype",
-    "ModelAccess",
     "ModelSettings",
     "OnOverflow",
-    "check_choice",
     "check_fields",
     "check_strings",
 ]
@@ -44,8 +41,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _V3_WIDTH = 1024
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,94 +104,29 @@ class ModelSettings:
         is_on_hub = _HUB_ID.fullmatch(self.model) and not Path(self.model).exists()
         return self.model if is_on_hub else Path(self.model).name
 
-
-class ModelAccess:
-    """An engine over the process's one set of weights, loaded once and let go of on `close`.
-
-    Args:
-        settings: Which model, where.
-    """
-
-    def __init__(self, settings: ModelSettings) -> None:
-        settings.check()
-        self._settings = settings
-        self._engine: Engine | None = None
-        self._width: int | None = None
-        self._lock = threading.Lock()
-
-    def engine(self) -> Engine:
-        """The engine, loaded if it is not; any number of threads may ask.
+    def load(self) -> Engine:
+        """An engine over the process's one set of weights.
 
         Raises:
             InvalidOptionError: If the model has fewer dimensions than are asked for.
         """
-        with self._lock:
-            if self._engine is None:
-                self._engine = self._load()
-            return self._engine
-
-    def use(self, work: Callable[[Engine], R]) -> R:
-        """The result of some work with the engine, also if another thread closes it meanwhile."""
-        try:
-            return work(self.engine())
-        except EngineClosedError:
-            return work(self.engine())
-
-    @property
-    def dimensions(self) -> int:
-        """d, of the model that was loaded last, even if it is closed by now."""
-        return self._settings.dimensions or self._width or self.engine().dimension
-
-    def close(self) -> None:
-        """Let go of the model; weights go when the last embedder lets go of them."""
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether there is an engine."""
-        return self._engine is not None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelAccess:
-        """Another holder of the same settings: an engine is shared by loading, not by copying."""
-        return ModelAccess(self._settings)
-
-    def __reduce__(self) -> tuple[type[ModelAccess], tuple[ModelSettings]]:
-        return ModelAccess, (self._settings,)
-
-    def _load(self) -> Engine:
         from jina_local import shared_engine
 
-        settings = self._settings
         engine = shared_engine(
-            settings.model,
-            revision=settings.revision,
-            device="auto" if settings.device is None else settings.device.to_torch_str(),
-            dtype=settings.dtype,
-            local_files_only=settings.local_files_only,
-            cache_dir=settings.cache_dir,
-            token=None if settings.token is None else settings.token.resolve_value(),
+            self.model,
+            revision=self.revision,
+            device="auto" if self.device is None else self.device.to_torch_str(),
+            dtype=self.dtype,
+            local_files_only=self.local_files_only,
+            cache_dir=self.cache_dir,
+            token=None if self.token is None else self.token.resolve_value(),
         )
         try:
-            check_dimensions(settings.dimensions, engine.dimension)
+            check_dimensions(self.dimensions, engine.dimension)
         except InvalidOptionError:
             engine.close()
             raise
-        self._width = engine.dimension
         return engine
-
-
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a value that is none of its choices.
-
-    Raises:
-        InvalidOptionError: If so.
-    """
-    if value not in choices:
-        msg = f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}"
-        raise InvalidOptionError(msg)
 
 
 def check_fields(fields: object) -> None:

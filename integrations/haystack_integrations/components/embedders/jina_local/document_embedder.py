@@ -28,15 +28,15 @@ from haystack_integrations.components.embedders.jina_local._model import (
     DEFAULT_MODEL,
     HUB_TOKEN,
     Dtype,
-    ModelAccess,
     ModelSettings,
     OnOverflow,
-    check_choice,
     check_fields,
     check_strings,
 )
 from jina_local.errors import InvalidOptionError
-from jina_local.inputs import check_flag, check_integer
+from jina_local.inputs import check_choice, check_flag, check_integer
+from jina_local.late_texts import in_batches
+from jina_local.lazy_engine import LazyEngine
 from jina_local.tasks import ROLE_TASKS
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class JinaLocalDocumentEmbedder:
             meta_fields=tuple(self.meta_fields_to_embed),
             separator=embedding_separator,
         )
-        self._access = ModelAccess(self._settings)
+        self._settings.check()
+        self._access = LazyEngine(self._settings.load)
 
     @property
     def embedding_dim(self) -> int:
@@ -219,7 +220,7 @@ class JinaLocalDocumentEmbedder:
             embedded, n_windows = self._embed(chosen, plan, bar.update)
         report = RunReport.of(
             self._settings,
-            self._access.dimensions,
+            self._settings.dimensions or self._access.width,
             embedded,
             skipped=len(documents) - len(present),
             late=self._counts(plan, n_windows),
@@ -255,7 +256,7 @@ class JinaLocalDocumentEmbedder:
         """The documents in their order, and the windows that sources were run in."""
         results: dict[int, EmbeddedText] = {}
         n_windows = 0
-        for batch in plan.batches(self.batch_size):
+        for batch in in_batches(plan.late, self.batch_size):
             found = embed_late(self._access, self._settings, [one.text for one in batch])
             for one, (chunks, windows) in zip(batch, found, strict=True):
                 results |= zip(one.members, chunks, strict=True)

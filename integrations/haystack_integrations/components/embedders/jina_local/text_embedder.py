@@ -19,11 +19,11 @@ from haystack_integrations.components.embedders.jina_local._model import (
     DEFAULT_MODEL,
     HUB_TOKEN,
     Dtype,
-    ModelAccess,
     ModelSettings,
     OnOverflow,
     check_strings,
 )
+from jina_local.lazy_engine import LazyEngine
 
 __all__ = ["JinaLocalTextEmbedder"]
 
@@ -108,7 +108,8 @@ class JinaLocalTextEmbedder:
             local_files_only=local_files_only,
             cache_dir=cache_dir,
         )
-        self._access = ModelAccess(self._settings)
+        self._settings.check()
+        self._access = LazyEngine(self._settings.load)
         self._queries = Coalescer(self._embed)
 
     @property
@@ -155,7 +156,9 @@ class JinaLocalTextEmbedder:
         """
         self._refuse_other_than_string(text)
         row = self._queries.result(self.prefix + text + self.suffix)
-        report = RunReport.of(self._settings, self._access.dimensions, [row])
+        report = RunReport.of(
+            self._settings, self._settings.dimensions or self._access.width, [row]
+        )
         report.warn()
         return {"embedding": row.vector, "meta": report.as_meta()}
 
