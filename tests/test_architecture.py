@@ -19,7 +19,7 @@ COMMAND_LINE = {
     *("command_options.py", "demo_command.py", "index_command.py", "index_report.py"),
     *("ingest_display.py", "inspect_commands.py", "search_command.py"),
     *("migrate_commands.py", "migrate_display.py", "migrate_options.py", "migrate_report.py"),
-    "migrate_settings.py",
+    *("migrate_settings.py", "two_line_bar.py"),
 }
 
 

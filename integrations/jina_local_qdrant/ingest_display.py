@@ -8,26 +8,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from jina_local.cli import error_console
 from jina_local.errors import JinaLocalError
 from jina_local_qdrant.errors import StoreError
 from jina_local_qdrant.json_log import JsonLog, shown_warnings
+from jina_local_qdrant.two_line_bar import INTERRUPTED, TwoLineBar, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from rich.console import Console, RenderableType
-    from rich.progress import Task
+    from rich.console import Console
 
     from jina_local_qdrant.ingestion import IngestReport
     from jina_local_qdrant.syncing import SyncReport
 
 __all__ = ["ingest_watched", "messages"]
-
-_INTERRUPTED = 130
 
 _RATE_SECONDS = 30.0
 _BATCHES_KEPT = 1000
@@ -66,11 +63,11 @@ def ingest_watched(
             show: Callable[[IngestReport], None] | None = log.batch
             report = ingest(note)
         else:
-            with _bar(total) as show:
+            with watched(lambda console: _Display(console, total())) as show:
                 report = ingest(note)
     except KeyboardInterrupt:
         _say_how_to_go_on("interrupted", done, log, resumes=resumes)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     except (StoreError, OSError):
         if done:
             _say_how_to_go_on("stopped by an error", done, log, resumes=resumes)
@@ -106,49 +103,14 @@ def _note(message: str) -> None:
     error_console().print(Text(f"note: {message}"), soft_wrap=True)
 
 
-@contextmanager
-def _bar(total: Callable[[], int]) -> Iterator[Callable[[IngestReport], None] | None]:
-    """A bar on standard error that leaves no trace when it is done; nothing if nobody watches.
-
-    Args:
-        total: Counts the documents; called only if somebody watches.
-
-    Yields:
-        What to call with the report so far.
-    """
-    console = error_console()
-    if not console.is_terminal:
-        yield None
-        return
-    with _Display(console, total()) as display:
-        yield display.show
-
-
-class _TimeLeft(TimeRemainingColumn):
-    """Nothing while it is not known."""
-
-    def render(self, task: Task) -> Text:
-        if task.time_remaining is None:
-            return Text()
-        return super().render(task).append(" left")
-
-
-class _Display(Progress):
-    """Documents and time left in one line, chunks and rates in another."""
+class _Display(TwoLineBar["IngestReport"]):
+    """Documents; chunks and rates."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._chunks = 0
         # (seconds, tokens, chunks) at the end of each of the last batches
         self._marks = deque([(time.perf_counter(), 0, 0)], maxlen=_BATCHES_KEPT)
-        super().__init__(
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} documents"),
-            _TimeLeft(),
-            console=console,
-            transient=True,
-            expand=True,
-        )
-        self._step = self.add_task("", total=total)
+        super().__init__(console, "documents", total)
 
     def show(self, so_far: IngestReport) -> None:
         """Take note of a batch."""
@@ -158,11 +120,9 @@ class _Display(Progress):
             self._marks.popleft()
         self.update(self._step, completed=so_far.documents)
 
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The two lines."""
-        yield from super().get_renderables()
+    def rates(self) -> str:
+        """Chunks so far, and rates of the last seconds."""
         start, end = self._marks[0], self._marks[-1]
         seconds = (end[0] - start[0]) or 1.0
         tokens, points = (end[1] - start[1]) / seconds, (end[2] - start[2]) / seconds
-        line = f"{self._chunks:,} chunks · {tokens:,.0f} tokens/s · {points:,.0f} points/s"
-        yield Text(line, style="dim")
+        return f"{self._chunks:,} chunks · {tokens:,.0f} tokens/s · {points:,.0f} points/s"

@@ -7,26 +7,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from jina_local.cli import error_console
 from jina_local.errors import JinaLocalError
 from jina_local_qdrant.ingest_display import messages
 from jina_local_qdrant.migrate_opening import in_options
+from jina_local_qdrant.two_line_bar import INTERRUPTED, TwoLineBar, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
-    from rich.progress import Task
+    from rich.console import Console
 
     from jina_local_qdrant.migration.migration import Migration
     from jina_local_qdrant.migration.moving import MoveReport
 
 __all__ = ["run_watched", "step"]
 
-_INTERRUPTED = 130
 _GOES_ON = "what is written stays, and the same command again goes on from there"
 
 
@@ -42,7 +39,7 @@ def step(when_interrupted: str = _GOES_ON) -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             error_console().print(f"interrupted: {when_interrupted}", soft_wrap=True)
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         except JinaLocalError as error:
             message = in_options(str(error))
             if message == str(error):
@@ -69,7 +66,7 @@ def run_watched(migration: Migration) -> tuple[MoveReport, float]:
 
     start = time.perf_counter()
     try:
-        with _bar(migration) as show:
+        with watched(lambda console: _Display(console, migration)) as show:
             report = migration.run(note)
     except (JinaLocalError, OSError):
         if so_far is not None:
@@ -78,28 +75,8 @@ def run_watched(migration: Migration) -> tuple[MoveReport, float]:
     return report, time.perf_counter() - start
 
 
-@contextmanager
-def _bar(migration: Migration) -> Iterator[Callable[[MoveReport], None] | None]:
-    """A bar on standard error that leaves no trace when it is done; nothing if nobody watches."""
-    console = error_console()
-    if not console.is_terminal:
-        yield None
-        return
-    with _Display(console, migration) as display:
-        yield display.show
-
-
-class _TimeLeft(TimeRemainingColumn):
-    """Nothing while it is not known."""
-
-    def render(self, task: Task) -> Text:
-        if task.time_remaining is None:
-            return Text()
-        return super().render(task).append(" left")
-
-
-class _Display(Progress):
-    """Points, or documents of this helper, and time left in one line; rates in another."""
+class _Display(TwoLineBar["MoveReport"]):
+    """Points, or documents of this helper; rates."""
 
     def __init__(self, console: Console, migration: Migration) -> None:
         from jina_local_qdrant.migration.journal import Journal
@@ -112,16 +89,8 @@ class _Display(Progress):
         goes_on = state is not None and state["cursor"] is not None
         self._before = migration.target.count(counted) if goes_on else 0
         self._report: MoveReport | None = None
-        super().__init__(
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} {task.description}"),
-            _TimeLeft(),
-            console=console,
-            transient=True,
-            expand=True,
-        )
         noun = "documents" if self._by_document else "points"
-        self._step = self.add_task(noun, total=total, completed=min(self._before, total))
+        super().__init__(console, noun, total, min(self._before, total))
         # not shown: they are here for their speed
         self._tokens = self.add_task("", total=None, visible=False)
         self._points = self.add_task("", total=None, visible=False)
@@ -137,14 +106,12 @@ class _Display(Progress):
         self.update(self._tokens, completed=so_far.tokens)
         self.update(self._points, completed=so_far.written)
 
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The two lines."""
-        yield from super().get_renderables()
+    def rates(self) -> str:
+        """Documents so far, and rates of the last seconds."""
         if self._report is None:
-            return
+            return ""
         tokens, points = (self.tasks[i].speed or 0.0 for i in (1, 2))
-        line = (
+        return (
             f"{self._report.documents:,} documents embedded · {tokens:,.0f} tokens/s · "
             f"{points:,.0f} points/s"
         )
-        yield Text(line, style="dim")

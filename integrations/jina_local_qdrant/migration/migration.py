@@ -320,10 +320,9 @@ class Migration:
             )
         old = self.source.metadata()[METADATA_KEY]
         is_same = old.get("chunk_tokens") == self.spec.chunk_tokens
-        splitter = make_splitter(engine.tokenizer_json, self.spec.chunk_tokens)
-        return HelperOrigin(
-            splitter=None if is_same else splitter, fp=self.record["fingerprint"][:_FP_LENGTH]
-        )
+        chunk_tokens = self.spec.chunk_tokens
+        splitter = None if is_same else make_splitter(engine.tokenizer_json, chunk_tokens)
+        return HelperOrigin(splitter=splitter, fp=self.record["fingerprint"][:_FP_LENGTH])
 
     def _checked_layout(self, layout: CollectionLayout | None) -> CollectionLayout:
         if not self._shape.is_ours:
