@@ -72,7 +72,7 @@ def _tensor_bytes(part: object) -> Iterator[int]:
     import torch
 
     if isinstance(part, torch.Tensor):
-        yield part.untyped_storage().nbytes()
+        yield part.nbytes  # prepacked weights have no storage to ask
     elif isinstance(part, tuple):
         for item in part:
             yield from _tensor_bytes(item)

@@ -4,11 +4,11 @@ All adapters of a module lie side by side: R stacked ranks, each column owned by
 per token keeps the columns of the token's own task, so that one batch mixes tasks freely and one
 copy of the weights serves them all. A linear runs as one product over augmented inputs,
 
-    y = [x | mask · (x Aᵀ)] · [W | s·B]ᵀ + b
+    y = [x | mask · (x Aᵀ) | 1] · [W | s·B | b]ᵀ
 
-in which base and update are summed in the product's accumulator and rounded once. An embedding
-gathers rows and never builds an adapted table. The algebra is that of the original checkpoint:
-W + s·B·A for linears, W + s·A·B for embeddings, s = alpha / rank.
+in which base, update and bias are summed in the product's accumulator and rounded once. An
+embedding gathers rows and never builds an adapted table. The algebra is that of the original
+checkpoint: W + s·B·A for linears, W + s·A·B for embeddings, s = alpha / rank.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jina_local.adapter_files import LowRank
+    from jina_local.products import Product
 
 __all__ = ["AdaptedEmbedding", "AdaptedLinear", "ColumnMasks", "Owners", "stack_low_ranks"]
 
 Owners = tuple[int, ...]
-"""The task that owns each of R stacked columns; `_PADDING` for none."""
+"""The task that owns each of R stacked columns; `_PADDING` for none, `_EVERYONE` for the bias."""
 
 _PADDING = -2  # not NO_ADAPTER, so that a token without adapter owns no column either
+_EVERYONE = -3
 _RANK_MULTIPLE = 32  # stacked ranks are padded to this, for the sake of the product's kernels
 
 
@@ -40,15 +42,16 @@ def stack_low_ranks(updates: Sequence[LowRank]) -> tuple[torch.Tensor, torch.Ten
         updates: One per task, in order; their ranks may differ.
 
     Returns:
-        left (rows, R) times scale, right (R, columns), both in float32, and the columns' owners.
+        left (rows, R) times scale, right (R, columns), both in float32, and the columns' owners:
+        first the tasks, then everyone, for the bias, then nobody.
     """
     lefts = [update.left.float() * update.scale for update in updates]
     rights = [update.right.float() for update in updates]
     owners = [task for task, left in enumerate(lefts) for _ in range(left.shape[1])]
-    padding = -len(owners) % _RANK_MULTIPLE
-    left = F.pad(torch.cat(lefts, dim=1), (0, padding))
-    right = F.pad(torch.cat(rights), (0, 0, 0, padding))
-    return left, right, (*owners, *[_PADDING] * padding)
+    padding = -(len(owners) + 1) % _RANK_MULTIPLE
+    left = F.pad(torch.cat(lefts, dim=1), (0, 1 + padding))
+    right = F.pad(torch.cat(rights), (0, 0, 0, 1 + padding))
+    return left, right, (*owners, _EVERYONE, *[_PADDING] * padding)
 
 
 class ColumnMasks:
@@ -68,7 +71,8 @@ class ColumnMasks:
         """Ones where a token's task owns a column, (T, R)."""
         if owners not in self._masks:
             columns = torch.tensor(owners, device=self._adapters.device)
-            self._masks[owners] = (self._adapters[:, None] == columns).to(self._dtype)
+            mine = (self._adapters[:, None] == columns) | (columns == _EVERYONE)
+            self._masks[owners] = mine.to(self._dtype)
         return self._masks[owners]
 
 
@@ -76,16 +80,19 @@ class ColumnMasks:
 class AdaptedLinear:
     """A linear with the adapters of all tasks.
 
+    Inputs are (T, n_in), or (T, n_in + R) with room for the update in the last R columns, which
+    saves copying them.
+
     Attributes:
-        augmented: [W | s·B], (n_out, n_in + R).
+        product: By [W | s·B | b], (n_out, n_in + R); the bias is one of the R columns.
         down: A of all tasks, (R, n_in).
-        bias: (n_out,).
+        one: 1 for the bias's column, else 0, (R,).
         owners: The task of each of the R columns.
     """
 
-    augmented: torch.Tensor
+    product: Product
     down: torch.Tensor
-    bias: torch.Tensor
+    one: torch.Tensor
     owners: Owners
 
     @classmethod
@@ -94,20 +101,65 @@ class AdaptedLinear:
         weight: torch.Tensor,
         bias: torch.Tensor,
         updates: Sequence[LowRank],
+        *,
+        product: Callable[[torch.Tensor], Product],
         dtype: torch.dtype,
+        room: int = 0,
     ) -> AdaptedLinear:
-        """Put a weight (n_out, n_in) and its updates into their compute form, on its device."""
+        """Put a weight (n_out, n_in) and its updates into their compute form, on its device.
+
+        Args:
+            weight: W.
+            bias: b, (n_out,).
+            updates: One per task, in order.
+            product: What makes a product of the augmented weight.
+            dtype: What it computes in.
+            room: Columns of zeros after the outputs, where the next linear puts its update.
+        """
         left, right, owners = stack_low_ranks(updates)
         n_out, n_in = weight.shape
-        augmented = weight.new_empty((n_out, n_in + len(owners)), dtype=dtype)
-        augmented[:, :n_in] = weight
-        augmented[:, n_in:] = left
-        return cls(augmented, right.to(weight.device, dtype), bias.to(dtype), owners)
+        augmented = weight.new_zeros((n_out + room, n_in + len(owners)), dtype=dtype)
+        augmented[:n_out, :n_in] = weight
+        augmented[:n_out, n_in:] = left
+        augmented[:n_out, n_in + owners.index(_EVERYONE)] = bias
+        one = torch.tensor([owner == _EVERYONE for owner in owners])
+        return cls(
+            product=product(augmented),
+            down=right.to(weight.device, dtype),
+            one=one.to(weight.device, dtype),
+            owners=owners,
+        )
 
-    def __call__(self, x: torch.Tensor, masks: ColumnMasks) -> torch.Tensor:
-        """(T, n_in) → (T, n_out)."""
-        update = F.linear(x, self.down) * masks.of(self.owners)
-        return F.linear(torch.cat([x, update], dim=1), self.augmented, self.bias)
+    @property
+    def rank(self) -> int:
+        """R, the columns that an input may have room for."""
+        return len(self.owners)
+
+    @property
+    def n_augmented(self) -> int:
+        """n_in + R."""
+        return self.down.shape[1] + self.rank
+
+    def __call__(self, x: torch.Tensor, masks: ColumnMasks, scratch: torch.Tensor) -> torch.Tensor:
+        """(T, n_in) → (T, n_out), laid into `scratch` where that pays."""
+        return self.product(self._augment(x, masks), scratch)
+
+    def gelu(self, x: torch.Tensor, masks: ColumnMasks, scratch: torch.Tensor) -> torch.Tensor:
+        """(T, n_in) → gelu of (T, n_out + room), with zeros in the room."""
+        return self.product.gelu(self._augment(x, masks), scratch)
+
+    def added(self, x: torch.Tensor, masks: ColumnMasks, residual: torch.Tensor) -> torch.Tensor:
+        """(T, n_in) and residual (T, n_out), which may be overwritten, → their sum (T, n_out)."""
+        return self.product.added(self._augment(x, masks), residual)
+
+    def _augment(self, x: torch.Tensor, masks: ColumnMasks) -> torch.Tensor:
+        """[x | mask · (x Aᵀ) | 1], (T, n_in + R)."""
+        n_in = self.down.shape[1]
+        update = F.linear(x[:, :n_in], self.down, self.one) * masks.of(self.owners)
+        if x.shape[1] == n_in:
+            return torch.cat([x, update], dim=1)
+        x[:, n_in:] = update
+        return x
 
 
 @dataclass(frozen=True, slots=True, eq=False)

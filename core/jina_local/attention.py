@@ -8,6 +8,7 @@ where.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,58 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from jina_local.packing import PackedBatch
 
-__all__ = ["Attention", "choose_attention", "sdpa_attention"]
+__all__ = ["Attention", "choose_attention", "sdpa_attention", "varlen_attention"]
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "PackedBatch"], torch.Tensor]
 """(q, k, v, batch) → context; each tensor (T, H, D/H), no mask, scale (D/H)^-½."""
 
+VarlenKernel = Callable[..., torch.Tensor]
+"""Called with q, k and v (T, H, D/H), the starts of queries and of keys, int32 (N+1,), and the
+longest sequence of each: what flash-attn and PyTorch have in common."""
 
-def choose_attention(device: torch.device) -> Attention:
-    """The attention backend for a device."""
-    del device  # every device has SDPA; varlen kernels for CUDA plug in here
-    return sdpa_attention
+_VARLEN_KERNELS = (
+    ("flash_attn", "flash_attn_varlen_func"),
+    ("torch.nn.attention.varlen", "varlen_attn"),
+)
+_VARLEN_DTYPES = (torch.bfloat16, torch.float16)
+_VARLEN_CAPABILITY = (8, 0)  # Ampere
+_VARLEN_HEAD_WIDTHS = range(8, 257, 8)
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype, head_width: int) -> Attention:
+    """The attention backend for a device: kernels for packed sequences where they run, else SDPA.
+
+    flash-attn comes first where it is installed, then the kernel that PyTorch has of its own.
+    """
+    fits = dtype in _VARLEN_DTYPES and head_width in _VARLEN_HEAD_WIDTHS
+    if device.type != "cuda" or not fits:
+        return sdpa_attention
+    if torch.cuda.get_device_capability(device) < _VARLEN_CAPABILITY:
+        return sdpa_attention
+    kernel = _varlen_kernel()
+    return sdpa_attention if kernel is None else varlen_attention(kernel)
+
+
+def _varlen_kernel() -> VarlenKernel | None:
+    for module, name in _VARLEN_KERNELS:
+        try:
+            kernel: VarlenKernel = getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+        return kernel
+    return None
+
+
+def varlen_attention(kernel: VarlenKernel) -> Attention:
+    """Attention with a kernel for packed sequences: one call for a whole batch."""
+
+    def attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch
+    ) -> torch.Tensor:
+        starts, longest = batch.cu_seqlens, max(batch.lengths)
+        return kernel(q, k, v, starts, starts, longest, longest)
+
+    return attention
 
 
 def sdpa_attention(

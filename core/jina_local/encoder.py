@@ -6,12 +6,13 @@ A post-norm bidirectional encoder (facts verified against the transformers-nativ
     x = LayerNorm(x + out(attention(rotate(qkv(x)))))
     x = LayerNorm(x + fc2(gelu(fc1(x))))
 
-with exact (erf) GELU and rotary positions over the whole head width, second half against first.
+with exact (erf) GELU and rotary positions over the whole head width. Sums with the residual and
+GELU happen inside the products, and wide results share one piece of memory per batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,12 +20,14 @@ from torch.nn import functional as F
 
 from jina_local.adapters import AdaptedEmbedding, AdaptedLinear, ColumnMasks
 from jina_local.attention import Attention, choose_attention
+from jina_local.products import choose_product
+from jina_local.rotary import Rotary, pair_halves
 
 if TYPE_CHECKING:
     from jina_local.checkpoint import Checkpoint
     from jina_local.packing import PackedBatch
 
-__all__ = ["Encoder", "EncoderLayer", "LayerNorm", "Rotary", "load_encoder"]
+__all__ = ["Encoder", "EncoderLayer", "ForwardPass", "LayerNorm", "load_encoder"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,29 +50,21 @@ class LayerNorm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rotary:
-    """Cosines and sines of one batch's positions, float32 (T, 1, D/2H) each.
+class ForwardPass:
+    """What the layers share while they compute one batch.
 
-    The angles are those of RoFormer (arXiv 2104.09864, eq. 34) with the halves of a head paired
-    instead of its neighbours, as the checkpoint was trained.
+    Attributes:
+        batch: The batch.
+        rotary: Its positions.
+        masks: Its tasks.
+        scratch: Flat memory for one wide result at a time: qkv, which is dead after attention, and
+            the inside of the feed-forward part, which is dead after it.
     """
 
-    cos: torch.Tensor
-    sin: torch.Tensor
-
-    @classmethod
-    def at(cls, positions: torch.Tensor, head_width: int, base: float) -> Rotary:
-        """Tables for positions (T,)."""
-        pair = torch.arange(0, head_width, 2, dtype=torch.float32, device=positions.device)
-        frequencies = 1.0 / (base ** (pair / head_width))
-        angles = positions.float()[:, None, None] * frequencies
-        return cls(angles.cos(), angles.sin())
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Rotate queries or keys, (T, H, D/H) → (T, H, D/H), in float32, rounded once."""
-        first, second = x.float().chunk(2, dim=-1)
-        rotated = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
-        return torch.cat(rotated, dim=-1).to(x.dtype)
+    batch: PackedBatch
+    rotary: Rotary
+    masks: ColumnMasks
+    scratch: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +72,7 @@ class EncoderLayer:
     """One layer.
 
     Attributes:
-        qkv: Fused projections, D → 3D.
+        qkv: Fused projections, D → 3D, with the dimensions of q and k in the order of `Rotary`.
         out: Projection of the attended values, D → D.
         attention_norm: LayerNorm after attention.
         fc1: First linear of the feed-forward part.
@@ -94,20 +89,19 @@ class EncoderLayer:
     mlp_norm: LayerNorm
     n_heads: int
 
-    def __call__(
-        self,
-        x: torch.Tensor,
-        batch: PackedBatch,
-        rotary: Rotary,
-        masks: ColumnMasks,
-        attention: Attention,
-    ) -> torch.Tensor:
-        """(T, D) → (T, D)."""
-        qkv = self.qkv(x, masks).view(len(x), 3, self.n_heads, -1)
-        q, k, v = qkv.unbind(1)  # (T, H, D/H)
-        context = attention(rotary(q), rotary(k), v, batch)
-        x = self.attention_norm(x + self.out(context.flatten(1), masks))
-        return self.mlp_norm(x + self.fc2(F.gelu(self.fc1(x, masks)), masks))
+    def __call__(self, x: torch.Tensor, shared: ForwardPass, attention: Attention) -> torch.Tensor:
+        """(T, D), which is overwritten, → (T, D)."""
+        masks, scratch = shared.masks, shared.scratch
+        qkv = self.qkv(x, masks, scratch).view(len(x), 3, self.n_heads, -1)
+        q, k = shared.rotary(qkv[:, :2]).unbind(1)  # (T, H, D/H)
+        context = attention(q, k, qkv[:, 2], shared.batch)
+        x = self.attention_norm(self.out.added(context.flatten(1), masks, residual=x))
+        return self.mlp_norm(self.fc2.added(self.fc1.gelu(x, masks, scratch), masks, residual=x))
+
+    @property
+    def widest(self) -> int:
+        """Columns of the widest result, which the scratch memory has to hold."""
+        return max(3 * len(self.attention_norm.weight), self.fc2.n_augmented)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,10 +130,14 @@ class Encoder:
         """Hidden states of every token, (T, D), in the compute dtype."""
         embedded = self.embedding(batch.ids, batch.adapters)  # float32 (T, D)
         x = self.embedding_norm(embedded).to(self.dtype)
-        rotary = Rotary.at(batch.positions, self.head_width, self.rope_base)
-        masks = ColumnMasks(batch.adapters, self.dtype)
+        shared = ForwardPass(
+            batch=batch,
+            rotary=Rotary.at(batch.positions, self.head_width, self.rope_base),
+            masks=ColumnMasks(batch.adapters, self.dtype),
+            scratch=x.new_empty(len(x) * max(layer.widest for layer in self.layers)),
+        )
         for layer in self.layers:
-            x = layer(x, batch, rotary, masks, self.attention)
+            x = layer(x, shared, self.attention)
         return x
 
 
@@ -151,6 +149,7 @@ def load_encoder(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtyp
     """
     config = checkpoint.config
     place = str(device) if device.type == "cuda" else "cpu"
+    product = choose_product(device, dtype)
 
     def tensor(name: str) -> torch.Tensor:
         return checkpoint.tensor(name, place).to(device)
@@ -159,17 +158,22 @@ def load_encoder(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtyp
         weight, bias = tensor(f"{name}.weight"), tensor(f"{name}.bias")
         return LayerNorm(weight.to(norm_dtype), bias.to(norm_dtype), config.layer_norm_eps)
 
-    def linear(name: str) -> AdaptedLinear:
+    def linear(name: str, *, rows: torch.Tensor | None = None, room: int = 0) -> AdaptedLinear:
+        weight, bias = tensor(f"{name}.weight"), tensor(f"{name}.bias")
         updates = checkpoint.low_ranks(name)
-        return AdaptedLinear.build(tensor(f"{name}.weight"), tensor(f"{name}.bias"), updates, dtype)
+        if rows is not None:
+            weight, bias = weight[rows], bias[rows]
+            updates = [replace(update, left=update.left[rows]) for update in updates]
+        return AdaptedLinear.build(weight, bias, updates, product=product, dtype=dtype, room=room)
 
     def layer(name: str) -> EncoderLayer:
+        fc2 = linear(f"{name}.fc2")
         return EncoderLayer(
-            qkv=linear(f"{name}.qkv"),
+            qkv=linear(f"{name}.qkv", rows=pair_halves(config.width, config.head_width)),
             out=linear(f"{name}.out"),
             attention_norm=norm(f"{name}.attention_norm", dtype),
-            fc1=linear(f"{name}.fc1"),
-            fc2=linear(f"{name}.fc2"),
+            fc1=linear(f"{name}.fc1", room=fc2.rank),
+            fc2=fc2,
             mlp_norm=norm(f"{name}.mlp_norm", dtype),
             n_heads=config.n_heads,
         )
@@ -189,5 +193,5 @@ def load_encoder(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtyp
             rope_base=config.rope_base,
             head_width=config.head_width,
             dtype=dtype,
-            attention=choose_attention(device),
+            attention=choose_attention(device, dtype, config.head_width),
         )

@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from jina_local import encoder
+from jina_local.products import PlainProduct, PrepackedProduct
 from support.checkpoints import (
     SPELLINGS,
     TASKS,
@@ -28,7 +30,10 @@ from support.oracle import Oracle
 from support.ours import Ours
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from jina_local.products import Product
 
 MODES = (None, *TASKS)
 STATE_TOLERANCE = 1e-5
@@ -96,6 +101,43 @@ def test_original_layout_in_shards(weights: Weights, expected: Expected, tmp_pat
 def test_native_layout(spelling: str, weights: Weights, expected: Expected, tmp_path: Path) -> None:
     write_native(tmp_path, TINY, weights, SPELLINGS[spelling])
     expected.assert_parity(Ours(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def every_length(weights: Weights) -> list[tuple[list[int], str | None, torch.Tensor]]:
+    """600 texts, each of another length, the tasks in turn, and their states by the oracle."""
+    oracle = Oracle(TINY, weights)
+    texts = ragged_ids(list(range(1, 601)), TINY.vocab_size)
+    tasks = [MODES[len(ids) % len(MODES)] for ids in texts]
+    return [
+        (ids, task, oracle.hidden_states(ids, task)) for ids, task in zip(texts, tasks, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("form", [PlainProduct, PrepackedProduct.of], ids=["plain", "prepacked"])
+def test_every_length_to_600_beside_all_others(
+    form: Callable[[torch.Tensor], Product],
+    weights: Weights,
+    every_length: list[tuple[list[int], str | None, torch.Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoder, "choose_product", lambda *_: form)
+    write_original(tmp_path, TINY, weights)
+    texts, tasks, expected = zip(*every_length, strict=True)
+    for state, one in zip(Ours(tmp_path).hidden_states(texts, tasks), expected, strict=True):
+        assert (state - one).abs().max() <= STATE_TOLERANCE, len(one)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precision_stays_near_float32(
+    dtype: torch.dtype, weights: Weights, tmp_path: Path
+) -> None:
+    write_original(tmp_path, TINY, weights)
+    batch, tasks = [ids for _ in MODES for ids in RAGGED], [m for m in MODES for _ in RAGGED]
+    reference = Ours(tmp_path).vectors(batch, tasks)
+    cosines = (reference * Ours(tmp_path, dtype=dtype).vectors(batch, tasks)).sum(axis=1)
+    assert cosines.min() >= 0.9995
 
 
 def test_native_adapters_trained_after_splitting_qkv(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Packing, adapters, attention, pooling and vectors, each against its definition."""
+"""Packing, adapters, pooling and vectors, each against its definition."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from jina_local.adapter_files import LowRank
 from jina_local.adapters import AdaptedEmbedding, AdaptedLinear, ColumnMasks
-from jina_local.attention import sdpa_attention
-from jina_local.encoder import Rotary
 from jina_local.errors import InvalidOptionError, NonFiniteVectorError
 from jina_local.packing import PackedBatch, pack, split_by_tokens
 from jina_local.pooling import RowMeans, span_sums
+from jina_local.products import PlainProduct
 from jina_local.sequences import PooledSequence, PooledSpan
 from jina_local.tasks import NO_ADAPTER
 from jina_local.vectors import (
@@ -76,38 +75,6 @@ def test_groups_hold_every_sequence_once_within_the_budget(lengths: list[int], b
     assert flat == sorted(flat, reverse=True)
 
 
-# Attention
-
-
-@given(LENGTHS)
-def test_attention_never_leaves_a_sequence(lengths: list[int]) -> None:
-    """Packed attention equals softmax(q·k/√d)·v of each sequence by itself."""
-    torch.manual_seed(0)
-    q, k, v = torch.randn(3, sum(lengths), 2, 8).unbind()
-    context = sdpa_attention(q, k, v, batch_of(lengths))
-    for part, qs, ks, vs in zip(
-        *(torch.split(x, lengths) for x in (context, q, k, v)), strict=True
-    ):
-        scores = torch.einsum("qhd,khd->hqk", qs, ks) / 8**0.5
-        expected = torch.einsum("hqk,khd->qhd", scores.softmax(-1), vs)
-        assert (part - expected).abs().max() <= 1e-6
-
-
-def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
-    torch.manual_seed(0)
-    q, k = torch.randn(2, 1, 1, 64).unbind()
-
-    def score(i: int, j: int) -> float:
-        rotary = Rotary.at(torch.tensor([i, j]), 64, 20000.0)
-        both = torch.cat([q, k])
-        rotated = rotary(both)
-        assert torch.allclose(rotated.norm(dim=-1), both.norm(dim=-1), atol=1e-5)
-        return float((rotated[0] * rotated[1]).sum())
-
-    assert score(3, 10) == pytest.approx(score(103, 110), abs=1e-4)
-    assert abs(score(3, 10) - score(3, 11)) > 1e-3
-
-
 # Adapters
 
 
@@ -115,22 +82,34 @@ def updates(rows: int, columns: int, ranks: list[int], scale: float) -> list[Low
     return [LowRank(torch.randn(rows, r), torch.randn(r, columns), scale) for r in ranks]
 
 
-@pytest.mark.parametrize("ranks", [[4] * 5, [4, 12, 1], [4] * 9])
-def test_an_adapted_linear_is_the_merged_one_for_every_token(ranks: list[int]) -> None:
+@pytest.mark.parametrize("room", [0, 8])
+@pytest.mark.parametrize("ranks", [[4] * 5, [4, 12, 1], [4] * 8, [31], [1]])
+def test_an_adapted_linear_is_the_merged_one_for_every_token(ranks: list[int], room: int) -> None:
+    """Plain, through GELU and added to a residual; with and without room for the update."""
     torch.manual_seed(0)
     weight, bias = torch.randn(24, 16), torch.randn(24)
     low_ranks = updates(24, 16, ranks, scale=0.25)
-    linear = AdaptedLinear.build(weight, bias, low_ranks, torch.float32)
+    linear = AdaptedLinear.build(
+        weight, bias, low_ranks, product=PlainProduct, dtype=torch.float32, room=room
+    )
     adapters = torch.arange(-1, len(ranks)).repeat(3)
-    x = torch.randn(len(adapters), 16)
-    y = linear(x, ColumnMasks(adapters, torch.float32))
+    masks = ColumnMasks(adapters, torch.float32)
+    n_tokens = len(adapters)
+    x, residual = torch.randn(n_tokens, 16), torch.randn(n_tokens, 24 + room)
+    roomy = torch.cat([x, torch.full((n_tokens, linear.rank), torch.nan)], dim=1)
+    y = linear(x, masks, torch.empty(n_tokens * (24 + room)))
+    assert torch.equal(y, linear(roomy, masks, torch.empty(n_tokens * (24 + room))))
+    assert torch.equal(y[:, 24:], torch.zeros(n_tokens, room))
+    scratch = torch.empty(n_tokens * (24 + room))
+    assert (linear.gelu(roomy, masks, scratch) - F.gelu(y)).abs().max() <= 1e-6
+    assert (linear.added(x, masks, residual.clone()) - residual - y).abs().max() <= 1e-5
     for token, adapter in enumerate(adapters.tolist()):
         merged = weight.double()
         if adapter != NO_ADAPTER:
             update = low_ranks[adapter]
             merged = merged + update.scale * update.left.double() @ update.right.double()
         expected = F.linear(x[token].double(), merged, bias.double())
-        assert (y[token] - expected).abs().max() <= 1e-5
+        assert (y[token, :24] - expected).abs().max() <= 1e-5
 
 
 def test_an_adapted_embedding_is_the_merged_one_for_every_token() -> None:
