@@ -34,6 +34,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "__about__",
         "chunks_command",
         "cli",
+        "compare_command",
         "devices",
         "errors",
         "files",
@@ -41,6 +42,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "inputs",
         "similarity_plot",
         "splitting",
+        "verify_command",
     }
     modules = {path.stem for path in (ROOT / "core" / "jina_local").glob("*.py")} - helpers
     named = {name.removesuffix(".py") for name in re.findall(r"`(\w+\.py)`", README)}

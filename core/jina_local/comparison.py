@@ -89,11 +89,14 @@ def read_vectors(path: Path) -> np.ndarray:
         InvalidOptionError: If the file holds something else, NaN, infinity or a zero vector.
     """
     try:
-        content = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # which numpy would leave open behind a broken archive
+            content = np.load(file, allow_pickle=False)
+            vectors = content if isinstance(content, np.ndarray) else _only_array(content, path)
+    except InvalidOptionError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         msg = f"{str(path)!r} cannot be read as numpy arrays: {error}"
         raise InvalidOptionError(msg) from error
-    vectors = content if isinstance(content, np.ndarray) else _only_array(content, path)
     if vectors.ndim != _MATRIX or vectors.dtype.kind not in "fiu" or not vectors.size:
         what = f"{vectors.dtype} of shape {vectors.shape}"
         msg = f"{str(path)!r} holds {what}, not vectors: floats of shape (texts, dimensions)"

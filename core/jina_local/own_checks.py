@@ -38,8 +38,8 @@ _SENTENCES = (
     "In the evening people sit on the steps and look at the ferries.",
 )
 _BATCH = (
-    "a text's vector depends on what it is batched with: padding that is attended to, or "
-    "positions that go on from one text to the next"
+    "a text's vector depends on what it is batched with: padding or other texts are attended to, "
+    "or tasks of one batch get each other's adapters"
 )
 _PARTITION = (
     "late chunking: the chunks of a text do not hold each of its tokens once, or their vectors are "
@@ -113,7 +113,11 @@ def _partition(engine: Engine, task: str | None, allowed: float) -> Outcome:
 def _windows(engine: Engine, task: str | None, allowed: float) -> Outcome:
     """Chunks that fill a window each have the vectors that they have as documents."""
     apart = [ChunkedText(sentence, [(0, len(sentence))]) for sentence in _SENTENCES]
-    alone = engine.embed_chunks(apart, task=task, special_tokens="exclude")
+    alone = [
+        result
+        for document in apart  # one pass each: what shares a pass is for another check
+        for result in engine.embed_chunks([document], task=task, special_tokens="exclude")
+    ]
     (windowed,) = engine.embed_chunks(
         [_document()],
         task=task,
