@@ -29,6 +29,7 @@ __all__ = ["compare"]
 
 _FILES = (".npy", ".npz")
 _KEYS = ("dtype", "device", "dimensions", "task", "revision")
+_FORMATS = {"cosine": "{:.6f}", "overlap": "{:.3f}"}
 _CONTROLS = {*range(0x20), *range(0x7F, 0xA0)}
 
 
@@ -217,24 +218,28 @@ def _print(console: Console, compared: _Compared) -> None:
 def _distributions(comparison: Comparison, record: dict[str, Any]) -> Table:
     table = _table("", "mean", "median", "10 % below", "1 % below", "worst")
     shared = f"shared of {comparison.n_neighbours} nearest"
-    for name, kind, form in (("cosine", "cosine", "{:.6f}"), (shared, "overlap", "{:.3f}")):
+    for kind, name in (("cosine", "cosine"), ("overlap", shared)):
         if record[kind] is not None:
-            table.add_row(name, *(form.format(value) for value in record[kind].values()))
+            values = record[kind].values()
+            table.add_row(name, *(_FORMATS[kind].format(value) for value in values))
     return table
 
 
 def _cases(worst: list[dict[str, Any]]) -> Table:
-    table = _table("row", "cosine", "shared")
+    columns = {"cosine": "cosine", "shared": "overlap"}
+    known = {name: key for name, key in columns.items() if worst[0][key] is not None}
+    table = _table("row", *known, expand=True)
     table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
     for one in worst:
-        cosine = "" if one["cosine"] is None else f"{one['cosine']:.6f}"
-        shared = "" if one["overlap"] is None else f"{one['overlap']:.3f}"
-        table.add_row(str(one["row"] + 1), cosine, shared, Text(_one_line(one["text"] or "")))
+        numbers = (_FORMATS[key].format(one[key]) for key in known.values())
+        table.add_row(str(one["row"] + 1), *numbers, Text(_one_line(one["text"] or "")))
     return table
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+def _table(*columns: str, expand: bool = False) -> Table:
+    table = Table(
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=expand, show_edge=False, pad_edge=False
+    )
     for name in columns:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     return table

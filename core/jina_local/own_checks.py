@@ -74,15 +74,13 @@ def own_checks(engine: Engine, model: LoadedModel) -> list[Check]:
 
 
 def _batch(engine: Engine, allowed: float) -> Outcome:
-    """The same text alone, and among others of every length and task."""
+    """Texts under one task each, alone and among all texts under all tasks."""
     modes = (None, *engine.tasks)
-    texts = [text for text in _TEXTS for _ in modes]
-    tasks = [mode for _ in _TEXTS for mode in modes]
-    together = engine.embed(texts, task=tasks).vectors
-    alone = [
-        engine.embed([text], task=task).vectors for text, task in zip(texts, tasks, strict=True)
-    ]
-    return distance_outcome(together, np.concatenate(alone), allowed)
+    pairs = [(text, mode) for text in _TEXTS for mode in modes]
+    together = engine.embed([text for text, _ in pairs], task=[mode for _, mode in pairs]).vectors
+    tried = range(0, len(pairs), len(modes) + 1)  # the first text under the first mode, and so on
+    alone = [engine.embed([pairs[i][0]], task=pairs[i][1]).vectors for i in tried]
+    return distance_outcome(together[list(tried)], np.concatenate(alone), allowed)
 
 
 def _prompt(engine: Engine, prompts: dict[str, str], allowed: float) -> Outcome:
