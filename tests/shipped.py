@@ -39,6 +39,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else() -> None:
         assert f"{package}/py.typed" in shipped
     assert "jina_local/demo_model/model.safetensors" in shipped
     assert "jina_local/demo_model/README.md" in shipped
+    assert "jina_local/oracles.json" in shipped
     assert {"LICENSE", "NOTICE"} <= {path.rpartition("/")[2] for path in shipped}
     for shared in (
         "haystack_integrations",

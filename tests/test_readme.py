@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from support.fences import fences, run_fences
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from support.command_line import CommandLine
+from support.fences import fences, run_commands, run_fences
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +22,14 @@ def test_code_prints_what_is_printed_below_it(
     run_fences(ROOT / "README.md")
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/verifying.md"])
+def test_commands_print_what_is_printed_below_them(
+    document: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run_commands(ROOT / document, CommandLine(monkeypatch, capfdbinary)) >= 2
+
+
 def test_links_to_files_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
@@ -34,6 +41,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "__about__",
         "chunks_command",
         "cli",
+        "compare_command",
         "devices",
         "errors",
         "files",
@@ -43,6 +51,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "lazy_exports",
         "similarity_plot",
         "splitting",
+        "verify_command",
     }
     modules = {path.stem for path in (ROOT / "core" / "jina_local").glob("*.py")} - helpers
     named = {name.removesuffix(".py") for name in re.findall(r"`(\w+\.py)`", README)}

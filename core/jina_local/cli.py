@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jina_local.checkpoint import Checkpoint
+    from jina_local.engine import Engine
     from jina_local.results import Embeddings
     from jina_local.source import ModelSource
     from jina_local.tokens import TextTokenizer
@@ -52,7 +53,9 @@ __all__ = [
     "error_console",
     "main",
     "progress",
+    "read_lines",
     "read_text",
+    "task_named",
 ]
 
 COMMAND_GROUP = "jina_local.commands"
@@ -101,7 +104,10 @@ def main() -> NoReturn:
 
 def build_app() -> typer.Typer:
     """The application with the commands of this package and of every integration."""
-    from jina_local.chunks_command import chunks  # which takes the options that are defined here
+    # which take the options that are defined here
+    from jina_local.chunks_command import chunks
+    from jina_local.compare_command import compare
+    from jina_local.verify_command import verify
 
     app = typer.Typer(
         name="jina-local",
@@ -115,6 +121,8 @@ def build_app() -> typer.Typer:
     app.command()(embed)
     app.command()(info)
     app.command()(chunks)
+    app.command()(compare)
+    app.command()(verify)
     for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
         command = _load_command(entry)
         if isinstance(command, typer.Typer):
@@ -174,20 +182,15 @@ def embed(
 ) -> None:
     """Embed the lines of a file: vectors as .npy or JSON lines."""
     writer = _writer_for(output)
-    texts = _read_lines(source)
+    texts = read_lines(source)
     from jina_local.engine import Engine
-    from jina_local.tasks import ROLE_TASKS
 
     with Engine.load(model, device=device, dtype=dtype) as engine:
-        names: dict[str, str | None] = dict(ROLE_TASKS.items())
-        names |= {"none": None, **{name: name for name in engine.tasks}}
-        if task not in names:
-            msg = f"unknown task {task!r}: give one of {', '.join(names)}"
-            raise UnknownTaskError(msg)
+        used = task_named(engine, task)
         with progress("embedding", total=len(texts)) as report:
             embeddings = engine.embed(
                 texts,
-                task=names[task],
+                task=used,
                 dimensions=dimensions,
                 on_overflow=on_overflow.value if on_overflow else None,
                 progress=report,
@@ -198,6 +201,22 @@ def embed(
         f"{len(embeddings)} texts, {embeddings.token_counts.sum()} tokens → "
         f"{embeddings.vectors.shape[1]} dimensions; {windowed} in windows, {cut} truncated"
     )
+
+
+def task_named(engine: Engine, name: str) -> str | None:
+    """The task that a name on the command line stands for: a task, a role, or `none`.
+
+    Raises:
+        UnknownTaskError: If it stands for nothing.
+    """
+    from jina_local.tasks import ROLE_TASKS
+
+    names: dict[str, str | None] = dict(ROLE_TASKS.items())
+    names |= {"none": None, **{name: name for name in engine.tasks}}
+    if name not in names:
+        msg = f"unknown task {name!r}: give one of {', '.join(names)}"
+        raise UnknownTaskError(msg)
+    return names[name]
 
 
 def info(
@@ -235,6 +254,8 @@ def info(
 
 
 def _facts(source: ModelSource, checkpoint: Checkpoint, tokenizer: TextTokenizer) -> dict[str, Any]:
+    from jina_local.recognition import UNKNOWN_WEIGHTS, recognise
+
     config = checkpoint.config
     return {
         "model": "demo model of jina-local: English only, not jina-embeddings-v3"
@@ -243,6 +264,7 @@ def _facts(source: ModelSource, checkpoint: Checkpoint, tokenizer: TextTokenizer
         "licence": "Apache-2.0; see NOTICE for the training texts"
         if source.is_demo
         else "as the folder says. " + LICENCE_NOTE,
+        "weights": recognise(checkpoint) or UNKNOWN_WEIGHTS,
         "folder": str(source.folder),
         "layout": checkpoint.layout,
         "layers": config.n_layers,
@@ -310,7 +332,13 @@ def read_text(source: str, wanted: str = "a text file, or '-' for standard input
         raise InvalidOptionError(msg) from error
 
 
-def _read_lines(source: str) -> list[str]:
+def read_lines(source: str) -> list[str]:
+    """The lines of a file, or of standard input for `-`.
+
+    Raises:
+        ModelNotFoundError: If there is no such file.
+        InvalidOptionError: If it is not UTF-8.
+    """
     text = read_text(source)
     lines = text.removesuffix("\n").split("\n") if text else []  # str.splitlines cuts at U+2028 too
     return [line.removesuffix("\r") for line in lines]

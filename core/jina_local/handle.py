@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.errors import EngineClosedError
 from jina_local.fingerprint import embedding_fingerprint, weights_id
-from jina_local.inputs import check_dimensions, check_integer, check_texts
+from jina_local.inputs import check_dimensions, check_flag, check_integer, check_texts
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
 from jina_local.token_budget import TokenBudget
@@ -58,6 +58,7 @@ class ModelHandle:
         cache_dir: str | Path | None = None,
         token: str | None = None,
         batch_tokens: int | None = None,
+        canary: bool = True,
     ) -> Self:
         """Load a checkpoint, always anew.
 
@@ -74,6 +75,7 @@ class ModelHandle:
             cache_dir: Where the hub's files are kept.
             token: Access token for gated repositories.
             batch_tokens: The most tokens per forward pass. Changes speed and memory, not results.
+            canary: Whether to look what the weights are; see `recognised`.
 
         Raises:
             ModelNotFoundError: If there is no such model, or a file is missing from it.
@@ -82,6 +84,7 @@ class ModelHandle:
             InvalidOptionError: If an option is outside its allowed set.
         """
         _check_batch_tokens(batch_tokens)
+        check_flag("canary", canary)
         place = resolve_device(device)
         precision = resolve_dtype(dtype, place)
         found = resolve_source(
@@ -91,7 +94,7 @@ class ModelHandle:
             cache_dir=cache_dir,
             token=token,
         )
-        model = load_model(found, device=place, dtype=precision)
+        model = load_model(found, device=place, dtype=precision, canary=canary)
         return cls(model, batch_tokens=batch_tokens)
 
     # What the model is
@@ -105,6 +108,15 @@ class ModelHandle:
     def revision(self) -> str | None:
         """The hub's revision that was asked for; `None` for anything else."""
         return self._model.source.revision
+
+    @property
+    def recognised(self) -> str | None:
+        """What the weights are, by digests of a few small tensors; `None` if they are unknown.
+
+        A hint and no proof, which is what `jina-local verify` is for: weights of a fine-tune may
+        differ in other tensors, and of jina-embeddings-v3 no digest of all adapters was published.
+        """
+        return self._model.recognised
 
     @property
     def tasks(self) -> tuple[str, ...]:

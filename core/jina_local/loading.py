@@ -11,6 +11,7 @@ from jina_local.checkpoint import Checkpoint, open_checkpoint
 from jina_local.encoder import Encoder, load_encoder
 from jina_local.errors import CheckpointError
 from jina_local.forks import compute_alone_after_fork
+from jina_local.recognition import UNKNOWN_WEIGHTS, recognise
 from jina_local.tokens import TextTokenizer, read_tokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LoadedModel:
         encoder: Its weights.
         device: Where it runs.
         dtype: What it computes in.
+        recognised: What its weights are; `None` if they are unknown or were not looked at.
         process: Id of the process that loaded it.
     """
 
@@ -43,11 +45,21 @@ class LoadedModel:
     encoder: Encoder
     device: torch.device
     dtype: torch.dtype
+    recognised: str | None
     process: int = field(default_factory=os.getpid)
 
 
-def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """Check a checkpoint and read its weights to the device."""
+def load_model(
+    source: ModelSource, *, device: torch.device, dtype: torch.dtype, canary: bool = True
+) -> LoadedModel:
+    """Check a checkpoint and read its weights to the device.
+
+    Args:
+        source: Where it is.
+        device: Where it goes.
+        dtype: What it will compute in.
+        canary: Whether to say in the log what its weights are.
+    """
     compute_alone_after_fork()
     checkpoint = open_checkpoint(source.folder)
     tokenizer = read_tokenizer(source.folder)
@@ -58,7 +70,10 @@ def load_model(source: ModelSource, *, device: torch.device, dtype: torch.dtype)
             "It is not jina-embeddings-v3."
         )
     encoder = load_encoder(checkpoint, device, dtype)
-    return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype)
+    recognised = recognise(checkpoint) if canary else None
+    if canary:
+        _logger.info("%s: %s", source.name, recognised or UNKNOWN_WEIGHTS)
+    return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype, recognised)
 
 
 def _refuse_foreign_tokenizer(tokenizer: TextTokenizer, checkpoint: Checkpoint) -> None:

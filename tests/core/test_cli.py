@@ -457,6 +457,7 @@ def test_info_as_json_says_all_that_the_table_says(cli: Cli, tiny: Checkpoint) -
     assert LICENCE_NOTE in facts.pop("licence")
     assert facts == {
         "model": "jina-embeddings-v3 architecture",
+        "weights": "unknown weights",
         "folder": str(tiny.folder.resolve()),
         "layout": "original",
         "layers": TINY.n_layers,

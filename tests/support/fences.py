@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-__all__ = ["Fence", "fences", "run_fences"]
+    from support.command_line import CommandLine
+
+__all__ = ["Fence", "fences", "run_commands", "run_fences"]
 
 
 class Fence(NamedTuple):
@@ -69,3 +72,34 @@ def run_fences(document: Path, wanted: Collection[str] = ("python",)) -> dict[st
             where = f"{document.name}:{fence.line} prints\n{printed.getvalue()}"
             assert printed.getvalue() == fence.output, where
     return defined
+
+
+_MEASURED = re.compile(r"\d\.\d+(e[-+]\d+)?")
+
+
+def run_commands(document: Path, command_line: CommandLine) -> int:
+    """Run the `jina-local` commands of blocks that are marked `console run`, one each.
+
+    What is printed has to be what stands below the command, but for fractions, which depend on the
+    machine.
+
+    Args:
+        document: A Markdown file.
+        command_line: Runs a command.
+
+    Returns:
+        How many there were.
+    """
+    marked = [fence for fence in fences(document) if fence.info == "console run"]
+    for fence in marked:
+        command, _, output = fence.content.partition("\n")
+        prompt, name, *arguments = shlex.split(command)
+        assert (prompt, name) == ("$", "jina-local")
+        printed = command_line(*arguments).stdout
+        where = f"{document.name}:{fence.line} prints\n{printed}"
+        assert _comparable(printed) == _comparable(output), where
+    return len(marked)
+
+
+def _comparable(printed: str) -> list[str]:
+    return [_MEASURED.sub("#", line).rstrip() for line in printed.rstrip().splitlines()]
