@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jina_local_eval.mteb_encoder import MtebEncoder
-    from jina_local_eval.routing import PAPER_ROUTING, V3_ROUTING, Routing
+    from jina_local_eval.routing import Routing
 
-__all__ = ["PAPER_ROUTING", "V3_ROUTING", "MtebEncoder", "Routing"]
+__all__ = ["MtebEncoder", "Routing"]
 
 _LAZY = {
     "MtebEncoder": "jina_local_eval.mteb_encoder",
-    "PAPER_ROUTING": "jina_local_eval.routing",
     "Routing": "jina_local_eval.routing",
-    "V3_ROUTING": "jina_local_eval.routing",
 }
 
 

@@ -23,9 +23,9 @@ __all__ = ["FEW_QUESTIONS", "headline_table", "print_report", "record", "storage
 FEW_QUESTIONS = 20
 _MAIN = METRICS.index(NDCG)
 _LEGEND = f"""\
-[low high]: where the means of {CONFIDENCE:.0%} of {RESAMPLES} resamples of the questions lie; for
-late - plain, of the same questions for both. *: that interval leaves out 0, which
-one in twenty does by chance."""
+[low high]: {CONFIDENCE:.0%} interval of the mean, from {RESAMPLES} resamples of the questions; for
+late - plain, of the same questions for both. *: the interval leaves out 0,
+which one in twenty does by chance."""
 
 
 def record(evaluation: Evaluation, *, name: str, model: str, chunk_tokens: int) -> dict[str, Any]:
