@@ -75,8 +75,9 @@ def evaluate(
         ),
     ] = None,
     encodings: Annotated[
-        str, typer.Option("--encodings", "-e", help="Of float32, int8 and binary.")
-    ] = _ENCODINGS,
+        str | None,
+        typer.Option("--encodings", "-e", help="Such as float32,binary.", show_default=_ENCODINGS),
+    ] = None,
     chunk_tokens: Annotated[
         int | None,
         typer.Option(min=1, help="The most tokens of a chunk.", show_default=str(_CHUNK_TOKENS)),
@@ -108,11 +109,12 @@ def evaluate(
     for name, value, is_for_questions in (
         ("--documents", documents, True),
         ("--dimensions", dimensions, True),
+        ("--encodings", encodings, True),
         ("--chunk-tokens", chunk_tokens, True),
         ("--plot", plot, True),
         ("--results", results, False),
     ):
-        if value and is_for_questions != (questions is not None):
+        if value is not None and is_for_questions != (questions is not None):
             msg = f"{name} is for {'--questions' if is_for_questions else '--suite'}"
             raise typer.BadParameter(msg)
     if suite is not None:
@@ -123,7 +125,7 @@ def evaluate(
             questions,
             documents or [],
             dimensions=None if dimensions is None else _numbers(dimensions),
-            encodings=_encodings(encodings),
+            encodings=_encodings(_ENCODINGS if encodings is None else encodings),
             chunk_tokens=chunk_tokens or _CHUNK_TOKENS,
             plot=plot,
             device=device,

@@ -171,10 +171,12 @@ def pool(engine: Engine, questions: QuestionSet, parts: Split, watch: Watch) -> 
     plain = engine.embed_documents(
         parts.chunks, normalize=False, progress=watch("chunks alone", len(parts.chunks))
     )
-    late = engine.embed_chunks(
-        parts.documents,
-        normalize=False,
-        progress=watch("chunks in their documents", len(parts.documents)),
+    late = list(
+        engine.iter_chunks(  # a few documents at a time, however many there are
+            parts.documents,
+            normalize=False,
+            progress=watch("chunks in their documents", len(parts.documents)),
+        )
     )
     return PooledSet(
         queries.vectors,

@@ -238,6 +238,22 @@ def test_wrong_options_are_refused_before_any_work(
     assert part in " ".join(finished.stderr.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--documents", "docs"),
+        ("--dimensions", "8"),
+        ("--encodings", "int8"),
+        ("--chunk-tokens", "8"),
+        ("--plot", "quality.png"),
+    ],
+    ids=lambda extra: extra[0],
+)
+def test_options_for_questions_are_not_for_suites(cli: Cli, extra: tuple[str, str]) -> None:
+    finished = cli("eval", "demo", "--suite", "smoke", *extra, code=2)
+    assert f"{extra[0]} is for --questions" in finished.stderr.replace("\n", " ")
+
+
 def test_questions_need_documents_and_the_bundled_ones_bring_them(cli: Cli, tmp_path: Path) -> None:
     finished = cli("eval", "--questions", tmp_path / "q.jsonl", code=2)
     assert "--questions FILE needs --documents" in finished.stderr.replace("\n", " ")
