@@ -264,7 +264,10 @@ def _evaluate_suite(
     expected = suite_tasks(suite)
     with Engine.load(model, device=device, dtype=dtype) as engine:
         name, used = model_name(engine), engine.dtype
-        rows = compare(expected, run_suite(engine, expected, results), dtype=used)
+        finished = run_suite(engine, expected, results)
+    rows = compare(expected, finished.scores, dtype=used)
+    for task, reason in finished.failures.items():
+        error_console().print(f"{task} failed: {reason}", soft_wrap=True, markup=False)
     if as_json:
         _write_json(suite_record(rows, suite=suite, model=name, dtype=used))
     else:

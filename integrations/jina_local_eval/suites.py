@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from jina_local import Engine
 
-__all__ = ["Compared", "Expected", "check_mteb", "compare", "run_suite", "run_tasks", "suite_tasks"]
+__all__ = [
+    "Compared",
+    "Expected",
+    "Finished",
+    "check_mteb",
+    "compare",
+    "run_suite",
+    "run_tasks",
+    "suite_tasks",
+]
 
 _PUBLISHED = Path(__file__).parent / "published_scores.json"
 
@@ -52,6 +61,19 @@ class Expected:
     def key(self) -> Key:
         """What names the score."""
         return self.task, self.split, self.subset
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of a run.
+
+    Attributes:
+        scores: Main scores by task, split and subset.
+        failures: What went wrong, by task; such as data that could not be downloaded.
+    """
+
+    scores: Mapping[Key, float]
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +135,13 @@ def suite_tasks(suite: str) -> list[Expected]:
     ]
 
 
-def run_suite(
-    engine: Engine, expected: Sequence[Expected], results: Path | None
-) -> dict[Key, float]:
+def run_suite(engine: Engine, expected: Sequence[Expected], results: Path | None) -> Finished:
     """Run the tasks that scores are expected for, on no more of their data than is needed.
 
     Args:
         engine: The model.
         expected: What is run.
         results: Folder of mteb's results; what is in it from this model is not run again.
-
-    Returns:
-        Main scores by task, split and subset.
     """
     import mteb
 
@@ -141,8 +158,8 @@ def run_suite(
     return run_tasks(engine, tasks, results)
 
 
-def run_tasks(engine: Engine, tasks: Sequence[Any], results: Path | None) -> dict[Key, float]:
-    """Main scores of tasks of mteb, by task, split and subset.
+def run_tasks(engine: Engine, tasks: Sequence[Any], results: Path | None) -> Finished:
+    """Run tasks of mteb one after the other; one that fails does not stop the others.
 
     Args:
         engine: The model.
@@ -158,13 +175,16 @@ def run_tasks(engine: Engine, tasks: Sequence[Any], results: Path | None) -> dic
         list(tasks),
         cache=None if results is None else mteb.ResultCache(results),
         co2_tracker=False,
+        raise_error=False,
     )
-    return {
-        (task.task_name, split, str(scores["hf_subset"])): float(scores["main_score"])
+    scores = {
+        (task.task_name, split, str(one["hf_subset"])): float(one["main_score"])
         for task in finished.task_results
         for split, subsets in task.scores.items()
-        for scores in subsets
+        for one in subsets
     }
+    failures = {one.task_name: one.exception for one in finished.exceptions or ()}
+    return Finished(scores, failures)
 
 
 def compare(

@@ -12,13 +12,17 @@ from jina_local.errors import InvalidOptionError
 from jina_local_eval import MtebEncoder
 from jina_local_eval.metrics import METRICS, NDCG, question_metrics
 from jina_local_eval.routing import PAPER_ROUTING, V3_ROUTING
-from jina_local_eval.suites import run_suite, run_tasks, suite_tasks
+from jina_local_eval.suites import Expected, Finished, run_suite, run_tasks, suite_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from jina_local import Engine
     from jina_local.results import Embeddings
+    from support.checkpoints import Checkpoint
+
+    from ..conftest import Cli  # noqa: TID252 - of the folder above
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install 'jina-local[eval]'")
 
@@ -35,6 +39,7 @@ CORPUS = {
     "music": ("Music", "A fugue has one subject and several voices."),
 }
 QUERIES = {"q1": "how do I make a loaf?", "q2": "how many masts has a ketch?", "q3": "who pays?"}
+TOLERANCES = {"float32": 0.002, "16 bits": 0.004}
 RELEVANT = {"q1": "bread", "q2": "boats", "q3": "music"}  # one that is not found at once
 
 
@@ -129,7 +134,7 @@ def test_it_is_an_encoder_by_mtebs_own_check(demo: Engine) -> None:
 def test_queries_and_documents_reach_their_adapters_and_the_score_is_ours(
     spy: Spy, demo: Engine
 ) -> None:
-    found = run_tasks(spy, [local_task()], None)  # type: ignore[arg-type]
+    found = run_tasks(spy, [local_task()], None).scores  # type: ignore[arg-type]
     documents = [f"{title} {text}".strip() for title, text in CORPUS.values()]
     assert spy.routed == {
         "retrieval.query": set(QUERIES.values()),
@@ -166,9 +171,10 @@ def test_mtebs_own_tasks_for_checking_models_run(spy: Spy, name: str, task: set[
     """The small tasks that mteb brings to test models with."""
     from mteb import mocks
 
-    scores = run_tasks(spy, [getattr(mocks, name)()], None)  # type: ignore[arg-type]
-    assert scores
-    assert np.isfinite(list(scores.values())).all()
+    finished = run_tasks(spy, [getattr(mocks, name)()], None)  # type: ignore[arg-type]
+    assert not finished.failures
+    assert finished.scores
+    assert np.isfinite(list(finished.scores.values())).all()
     assert set(spy.routed) == task
 
 
@@ -190,6 +196,48 @@ def test_the_routing_is_that_of_mtebs_entry_of_the_model(kind: str, role: str | 
     else:
         assert V3_ROUTING.task("Some", kind, role) == prompts[reference]
     assert PAPER_ROUTING.task("CQADupstackGamingRetrieval", kind, role) == "text-matching"
+
+
+def test_a_run_goes_on_from_its_results(spy: Spy, tmp_path: Path) -> None:
+    first = run_tasks(spy, [local_task()], tmp_path)  # type: ignore[arg-type]
+    n_calls = len(spy.calls)
+    assert n_calls
+    again = run_tasks(spy, [local_task()], tmp_path)  # type: ignore[arg-type]
+    assert again == first
+    assert len(spy.calls) == n_calls
+
+
+def test_a_task_that_fails_is_named_and_stops_no_other(spy: Spy) -> None:
+    from mteb import mocks
+
+    tasks = [mocks.MockRegressionTask(), local_task()]  # regression is not routed
+    finished = run_tasks(spy, tasks, None)  # type: ignore[arg-type]
+    assert set(finished.failures) == {"MockRegressionTask"}
+    assert "type 'Regression'" in finished.failures["MockRegressionTask"]
+    assert {key[0] for key in finished.scores} == {"LocalRetrieval"}
+
+
+def test_the_command_prints_what_is_off_and_ends_with_4(
+    cli: Cli, tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command over a local task, expected to score what a random model does not."""
+    task = local_task()
+    monkeypatch.setattr(mteb, "get_task", lambda *_, **__: task)
+    wanted = Expected(
+        "LocalRetrieval", "test", "default", "retrieval", 1.0, TOLERANCES, "https://a.b"
+    )
+    gone = Expected(
+        "LocalRetrieval", "train", "default", "retrieval", 1.0, TOLERANCES, "https://a.b"
+    )
+    monkeypatch.setattr("jina_local_eval.suites.suite_tasks", lambda _: [wanted, gone])
+    finished = cli("eval", tiny.folder, "--suite", "smoke", "--json", code=4)
+    first, second = finished.json["scores"]
+    assert 0 < first["got"] < 1
+    assert first["difference"] == pytest.approx(first["got"] - 1, abs=1e-6)
+    assert second["got"] is None
+    assert "some scores are not the published ones" in finished.stderr
+    table = cli("eval", tiny.folder, "--suite", "smoke", code=4).stdout
+    assert table.count("OFF") == 2
 
 
 def test_unknown_types_are_refused_by_name() -> None:
@@ -231,9 +279,9 @@ def test_suites_ask_for_no_more_than_is_compared(
 ) -> None:
     given: list[Any] = []
 
-    def nothing(_: Engine, tasks: Sequence[Any], __: object) -> dict[Any, float]:
+    def nothing(_: Engine, tasks: Sequence[Any], __: object) -> Finished:
         given.extend(tasks)
-        return {}
+        return Finished({}, {})
 
     monkeypatch.setattr("jina_local_eval.suites.run_tasks", nothing)
     run_suite(demo, suite_tasks("smoke"), None)
