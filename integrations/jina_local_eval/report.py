@@ -79,7 +79,7 @@ def print_report(console: Console, evaluation: Evaluation, *, name: str, model: 
     console.print(_LEGEND, style="dim", markup=False, soft_wrap=True)
     if evaluation.n_questions < FEW_QUESTIONS:
         console.print(
-            f"{evaluation.n_questions} questions are few: intervals are rough, and real ones wider."
+            f"Fewer than {FEW_QUESTIONS} questions: intervals are rough, and real ones wider."
         )
 
 

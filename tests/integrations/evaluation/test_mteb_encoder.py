@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,6 @@ CORPUS = {
     "music": ("Music", "A fugue has one subject and several voices."),
 }
 QUERIES = {"q1": "how do I make a loaf?", "q2": "how many masts has a ketch?", "q3": "who pays?"}
-TOLERANCES = {"float32": 0.002, "16 bits": 0.004}
 RELEVANT = {"q1": "bread", "q2": "boats", "q3": "music"}  # one that is not found at once
 
 
@@ -223,21 +222,22 @@ def test_the_command_prints_what_is_off_and_ends_with_4(
     """The whole command over a local task, expected to score what a random model does not."""
     task = local_task()
     monkeypatch.setattr(mteb, "get_task", lambda *_, **__: task)
-    wanted = Expected(
-        "LocalRetrieval", "test", "default", "retrieval", 1.0, TOLERANCES, "https://a.b"
-    )
-    gone = Expected(
-        "LocalRetrieval", "train", "default", "retrieval", 1.0, TOLERANCES, "https://a.b"
-    )
-    monkeypatch.setattr("jina_local_eval.suites.suite_tasks", lambda _: [wanted, gone])
+    wide, narrow = {"float32": 1.0, "16 bits": 1.0}, {"float32": 0.002, "16 bits": 0.004}
+    right = Expected("LocalRetrieval", "test", "default", "retrieval", 1.0, wide, "https://a.b")
+    off = replace(right, tolerances=narrow)
+    gone = replace(right, split="train")
+    monkeypatch.setattr("jina_local_eval.suites.suite_tasks", lambda _: [right, off, gone])
     finished = cli("eval", tiny.folder, "--suite", "smoke", "--json", code=4)
-    first, second = finished.json["scores"]
-    assert 0 < first["got"] < 1
-    assert first["difference"] == pytest.approx(first["got"] - 1, abs=1e-6)
-    assert second["got"] is None
+    assert [score["right"] for score in finished.json["scores"]] == [True, False, False]
+    assert finished.json["scores"][0]["got"] == pytest.approx(
+        1 + finished.json["scores"][1]["difference"], abs=1e-6
+    )
+    assert finished.json["scores"][2]["got"] is None
     assert "some scores are not the published ones" in finished.stderr
     table = cli("eval", tiny.folder, "--suite", "smoke", code=4).stdout
-    assert table.count("OFF") == 2
+    assert (table.count("OFF"), table.count(" ok")) == (2, 1)
+    monkeypatch.setattr("jina_local_eval.suites.suite_tasks", lambda _: [right])
+    cli("eval", tiny.folder, "--suite", "smoke")
 
 
 def test_unknown_types_are_refused_by_name() -> None:
