@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_QUESTIONS = Path(__file__).parent / "stdlib_questions.json"
 _STORES = ("memory", "folder", "edge")
 _PAIRS = 3
 _DOCUMENTS = 1000
@@ -86,6 +84,7 @@ def _same_hits(engine: Engine, documents: list[Document], store: str) -> float:
     """The share of questions whose ten hits are those of exact search over the engine's vectors."""
     import numpy as np
 
+    from jina_local_eval.stdlib_set import STDLIB_QUESTIONS
     from jina_local_qdrant.payload import point_id
 
     chunked = list(_chunked(engine, documents))
@@ -95,7 +94,7 @@ def _same_hits(engine: Engine, documents: list[Document], store: str) -> float:
         for document, with_spans in zip(documents, chunked, strict=True)
         for index in range(len(with_spans.spans))
     ]
-    questions = [question["question"] for question in json.loads(_QUESTIONS.read_text())]
+    questions = [question["question"] for question in json.loads(STDLIB_QUESTIONS.read_text())]
     scores = engine.embed_queries(questions).vectors @ vectors.T
     with TemporaryDirectory() as folder:
         index = _index(engine, store, folder)

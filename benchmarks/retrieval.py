@@ -8,7 +8,6 @@ one inside it (`multiprocessing.pool` is of `multiprocessing`).
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bm25s
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_QUESTIONS = Path(__file__).parent / "stdlib_questions.json"
 _CUTS = (1, 10)
 
 
 def measure() -> dict[str, object]:
     """Recall at 1 and 10 of the demo, as `make demo` indexes and searches, and of BM25."""
+    from jina_local_eval.stdlib_set import STDLIB_QUESTIONS
     from jina_local_qdrant.stdlib_docs import stdlib_passages
 
-    questions = json.loads(_QUESTIONS.read_text())
+    questions = json.loads(STDLIB_QUESTIONS.read_text())
     passages = list(stdlib_passages())
     queries = [question["question"] for question in questions]
     wanted = [question["modules"] for question in questions]

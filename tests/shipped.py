@@ -32,11 +32,19 @@ def test_the_wheel_holds_our_packages_and_nothing_else() -> None:
     assert {root for root in roots if not root.endswith(".dist-info")} == {
         "haystack_integrations",
         "jina_local",
+        "jina_local_eval",
         "jina_local_qdrant",
         "llama_index",
     }
-    for package in ("jina_local", "jina_local_qdrant", "llama_index/embeddings/jina_local"):
+    for package in (
+        "jina_local",
+        "jina_local_eval",
+        "jina_local_qdrant",
+        "llama_index/embeddings/jina_local",
+    ):
         assert f"{package}/py.typed" in shipped
+    assert "jina_local_eval/stdlib_questions.json" in shipped
+    assert "jina_local_eval/published_scores.json" in shipped
     assert "jina_local/demo_model/model.safetensors" in shipped
     assert "jina_local/demo_model/README.md" in shipped
     assert "jina_local/oracles.json" in shipped

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("jina_local", "jina_local_qdrant")
+PACKAGES = ("jina_local", "jina_local_eval", "jina_local_qdrant")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 HEAVY = {
     *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
-    *("matplotlib", "semantic_text_splitter", "qdrant_edge"),
+    *("matplotlib", "semantic_text_splitter", "qdrant_edge", "mteb", "bm25s", "datasets"),
 }
 
 
@@ -43,6 +43,7 @@ def test_all_is_sorted_and_everything_in_it_exists(package: str) -> None:
     "statement",
     [
         "import jina_local",
+        "import jina_local_eval",
         "import jina_local_qdrant",
         "from jina_local import JinaLocalError, __version__",
         "import haystack_integrations.components.embedders.jina_local",
@@ -88,7 +89,7 @@ def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert EXTRAS["all"] == ["jina-local[haystack,llama-index,qdrant]"]
     assert "flash-attn" in EXTRAS
     assert set(EXTRAS) == {
-        *("all", "chunks", "edge", "flash-attn", "haystack", "llama-index", "qdrant")
+        *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index", "qdrant")
     }
 
 

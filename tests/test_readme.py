@@ -49,6 +49,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "forks",
         "inputs",
         "lazy_exports",
+        "pictures",
         "similarity_plot",
         "splitting",
         "verify_command",

@@ -30,7 +30,8 @@ from jina_local.cli import (
 )
 from jina_local.errors import InvalidOptionError, InvalidSpansError, InvalidTextsError
 from jina_local.late_options import DEFAULT_MARGIN, SMALLEST_WINDOW, SpecialTokens
-from jina_local.similarity_plot import check_plot, draw_similarities
+from jina_local.pictures import check_plot
+from jina_local.similarity_plot import draw_similarities
 from jina_local.source import DEMO, ModelSource
 from jina_local.splitting import check_chunk_tokens, line_spans, make_splitter, paragraph_spans
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from jina_local import ChunkedText, ChunkEmbeddings, Engine
 
-__all__ = ["chunks"]
+__all__ = ["chunks", "model_name"]
 
 _CHUNK_TOKENS = 128
 _LISTED = 8  # numbers of chunks in the summary
@@ -174,7 +175,7 @@ def chunks(
             window_tokens=window_tokens,
             margin_tokens=margin_tokens,
         )
-        name = _model_name(engine)
+        name = model_name(engine)
     if plot is not None:
         draw_similarities(
             plot,
@@ -279,8 +280,8 @@ def _compare(
     return _Comparison(query, document, late, late.vectors @ wanted, plain.vectors @ wanted)
 
 
-def _model_name(engine: Engine) -> str:
-    """In a few words, without the folders above a model's own."""
+def model_name(engine: Engine) -> str:
+    """What a model is, in a few words, without the folders above its own."""
     path = Path(engine.source)
     if engine.source == DEMO or ModelSource(engine.source, path).is_demo:
         return "demo model of jina-local, not jina-embeddings-v3"

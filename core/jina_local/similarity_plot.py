@@ -1,70 +1,29 @@
 """A picture of how similar the chunks of a document are to a query, embedded late and plain.
 
-A few chunks are rows with the beginnings of their texts; many are steps along the document. No
-display is needed, no font but the one that comes with matplotlib, and what the user has configured
-for other pictures does not change this one.
+A few chunks are rows with the beginnings of their texts; many are steps along the document.
 """
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jina_local.errors import InvalidOptionError, MissingExtraError
-from jina_local.files import written_whole
+from jina_local.pictures import LATE_COLOR, PLAIN_COLOR, drawable, drawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from matplotlib.axes import Axes
 
-__all__ = ["check_plot", "draw_similarities"]
+__all__ = ["draw_similarities"]
 
-_FORMATS: Mapping[str, dict[str, Any]] = {  # and what says when the file was written
-    ".png": {},
-    ".svg": {"Date": None},
-    ".pdf": {"CreationDate": None},
-}
 _MOST_ROWS = 12
 _LABEL_CHARACTERS = 42
 _TITLE_CHARACTERS = 66
 _TITLE_LINES = 2
-
-_FONT = "DejaVu Sans"
-_INK, _FAINT = "#222222", "#d9d9d9"
-_STYLE: Mapping[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 150,
-    "figure.figsize": (8.0, 3.6),
-    "figure.titlesize": 11,
-    "figure.titleweight": "bold",
-    "font.family": _FONT,
-    "font.size": 9,
-    "grid.color": _FAINT,
-    "grid.linewidth": 0.6,
-    "legend.borderaxespad": 0.1,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "svg.hashsalt": "jina-local",  # the same picture is the same file
-    "text.color": _INK,
-    "text.parse_math": False,  # a dollar is a dollar
-    "xtick.labelcolor": _INK,
-    "xtick.labelsize": 8,
-    "xtick.major.size": 0,
-    "ytick.labelcolor": _INK,
-    "ytick.labelsize": 8,
-    "ytick.major.size": 0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +42,8 @@ class _Series:
     layer: int
 
 
-_BLUE, _ORANGE = "#0072b2", "#e69f00"  # of Okabe and Ito; colour-blind people tell them apart
-_LATE = _Series("late", _BLUE, _BLUE, dot=34, star=110, line=3.2, layer=4)
-_PLAIN = _Series("plain", _ORANGE, "white", dot=62, star=260, line=1.6, layer=3)
-
-
-def check_plot(path: Path) -> None:
-    """Refuse a picture that cannot be, before anything is computed for it.
-
-    Raises:
-        InvalidOptionError: If the name has another ending, or there is no such folder.
-        MissingExtraError: If matplotlib is not installed.
-    """
-    if path.suffix.lower() not in _FORMATS:
-        msg = f"plot {str(path)!r} ends in none of {', '.join(_FORMATS)}"
-        raise InvalidOptionError(msg)
-    if path.is_dir():
-        msg = f"plot {str(path)!r} is a folder"
-        raise InvalidOptionError(msg)
-    if not path.absolute().parent.is_dir():
-        msg = f"there is no folder {str(path.absolute().parent)!r} for the plot"
-        raise InvalidOptionError(msg)
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        msg = "a plot needs matplotlib: pip install 'jina-local[chunks]'"
-        raise MissingExtraError(msg) from error
+_LATE = _Series("late", LATE_COLOR, LATE_COLOR, dot=34, star=110, line=3.2, layer=4)
+_PLAIN = _Series("plain", PLAIN_COLOR, "white", dot=62, star=260, line=1.6, layer=3)
 
 
 def draw_similarities(
@@ -134,12 +67,7 @@ def draw_similarities(
         late: Similarity of each chunk embedded within the document, (S,).
         plain: Similarity of each chunk embedded alone, (S,).
     """
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    suffix = path.suffix.lower()
-    with style.context(["default", dict(_STYLE)]):
-        figure = Figure()
+    with drawn(path) as figure:
         axes = figure.add_subplot()
         _draw_titles(axes, query, model)
         if len(spans) <= _MOST_ROWS:
@@ -148,16 +76,14 @@ def draw_similarities(
             _draw_steps(axes, spans, late, plain)
             axes.set_xlim(0, len(text))
         _draw_legend(axes)
-        with written_whole(path) as file:
-            figure.savefig(file, format=suffix[1:], metadata=_FORMATS[suffix])
 
 
 def _draw_titles(axes: Axes, query: str, model: str) -> None:
     """The query, and on a line of its own the model."""
     options: dict[str, Any] = {"max_lines": _TITLE_LINES, "placeholder": " …"}
-    lines = textwrap.wrap(_drawable(query), _TITLE_CHARACTERS, **options)
+    lines = textwrap.wrap(drawable(query), _TITLE_CHARACTERS, **options)
     title = axes.figure.suptitle("\n".join([*lines, ""]), x=0.012, horizontalalignment="left")
-    subtitle = axes.annotate(_drawable(model), (0, 0), xycoords=title, annotation_clip=False)
+    subtitle = axes.annotate(drawable(model), (0, 0), xycoords=title, annotation_clip=False)
     subtitle.set_in_layout(False)  # the title's last line keeps its place
 
 
@@ -225,20 +151,9 @@ def _draw_legend(axes: Axes) -> None:
 
 
 def _label(chunk: str) -> str:
-    line = _drawable(chunk)
+    line = drawable(chunk)
     if len(line) <= _LABEL_CHARACTERS:
         return line
     cut = line[: _LABEL_CHARACTERS - 2]
     words, _, _ = cut.rpartition(" ")
     return f"{words} …" if 2 * len(words) > len(cut) else f"{cut}…"
-
-
-def _drawable(text: str) -> str:
-    """One line of what the font has; an ellipsis stands for what it lacks, such as Chinese."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    fonts = [FontProperties(family=_FONT, weight=weight) for weight in ("normal", "bold")]
-    known, known_in_bold = (get_font(findfont(font)).get_charmap() for font in fonts)
-    line = " ".join(text.split())
-    drawn = "".join(c if ord(c) in known and ord(c) in known_in_bold else "\0" for c in line)
-    return re.sub("\0[\0\u200d\ufe0f]*", "…", drawn)  # emoji are joined by invisible characters

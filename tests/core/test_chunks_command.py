@@ -18,7 +18,8 @@ import pytest
 
 from jina_local import ChunkedText, Engine, chunks_command
 from jina_local.cli import LICENCE_NOTE, main
-from jina_local.similarity_plot import _drawable, draw_similarities
+from jina_local.pictures import drawable
+from jina_local.similarity_plot import draw_similarities
 from jina_local.splitting import line_spans, make_splitter, paragraph_spans
 from support.checkpoints import Checkpoint, TinyConfig, write_tiny
 
@@ -560,9 +561,9 @@ def test_any_text_can_be_drawn(text: str, suffix: str, tmp_path: Path) -> None:
 
 
 def test_what_the_font_lacks_becomes_an_ellipsis() -> None:
-    assert _drawable("柏林 is\n\tthe\u3000capital") == "… is the capital"
-    assert _drawable("A family: 👩‍👩‍👧!") == "A family: …!"
-    assert _drawable("Größe, naïve, Ελλάδα, Москва") == "Größe, naïve, Ελλάδα, Москва"
+    assert drawable("柏林 is\n\tthe\u3000capital") == "… is the capital"
+    assert drawable("A family: 👩‍👩‍👧!") == "A family: …!"
+    assert drawable("Größe, naïve, Ελλάδα, Москва") == "Größe, naïve, Ελλάδα, Москва"
 
 
 def svg_texts(svg: bytes) -> list[str]:
