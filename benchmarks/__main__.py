@@ -20,8 +20,9 @@ _BENCHMARKS = (
     "late_cost",
     "ingestion",
     "concurrent_queries",
+    "throughput",
 )
-_ON_REQUEST = ("haystack_controls",)  # needs packages that nothing else here does
+_ON_REQUEST = ("gpu", "haystack_controls")  # need what not every machine has
 
 
 def main() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["GIVE_FREED_MEMORY_BACK", "describe_machine", "peak_bytes"]
+__all__ = ["GIVE_FREED_MEMORY_BACK", "describe_machine", "forget_peak", "peak_bytes"]
 
 GIVE_FREED_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what glibc keeps is chance
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "qdrant-client")
+_PACKAGES = (
+    *("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "qdrant-client"),
+    *("sentence-transformers", "onnxruntime", "flash-attn"),
+)
 
 
 def describe_machine() -> dict[str, object]:
@@ -28,7 +31,7 @@ def describe_machine() -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES if _is_installed(name)},
         "commit": _commit(),
     }
 
@@ -38,6 +41,19 @@ def peak_bytes() -> int:
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return 1024 * int(line.split()[1])
+
+
+def forget_peak() -> None:
+    """Count the peak of `peak_bytes` from now on."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _processor() -> str:

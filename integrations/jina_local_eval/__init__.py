@@ -14,8 +14,9 @@ compares the scores with published ones. `MtebEncoder` is an engine as mteb want
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from jina_local_eval.mteb_encoder import MtebEncoder
@@ -23,18 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MtebEncoder", "Routing"]
 
-_LAZY = {
-    "MtebEncoder": "jina_local_eval.mteb_encoder",
-    "Routing": "jina_local_eval.routing",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "MtebEncoder": "mteb_encoder",
+        "Routing": "routing",
+    },
+)

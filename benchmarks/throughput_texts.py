@@ -1,0 +1,85 @@
+"""What throughput is measured on: texts of known lengths in tokens, always the same."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Workload", "make_workloads"]
+
+_MEAN_TOKENS = 150
+_SPREAD = 0.6  # of the logarithm
+_SHORTEST, _LONGEST = 8, 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Texts that are embedded together.
+
+    Attributes:
+        name: In tables.
+        texts: N texts.
+        tokens: Tokens of all of them, `<s>` and `</s>` included, without an instruction.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    tokens: int
+
+
+def make_workloads(
+    count_tokens: Callable[[str], int], *, scale: int, longest: int
+) -> list[Workload]:
+    """Short queries, mixed passages, equal chunks and a long document.
+
+    Args:
+        count_tokens: Tokens of a text with specials.
+        scale: How many times as many texts as a processor gets through in seconds.
+        longest: Tokens of the longest text.
+    """
+    choose = random.Random(0)  # noqa: S311 - the same texts every time
+    writer = _Writer(choose, count_tokens)
+    lengths = [_log_normal(choose) for _ in range(48 * scale)]
+    plans = {
+        "queries of 20 tokens": [20] * 64 * scale,
+        "mixed passages": [min(length, longest) for length in lengths],
+        "passages of 512 tokens": [min(512, longest)] * 8 * scale,
+        f"documents of {longest} tokens": [longest] * max(1, scale // 4),
+    }
+    return [writer.workload(name, plan) for name, plan in plans.items()]
+
+
+def _log_normal(choose: random.Random) -> int:
+    length = _MEAN_TOKENS * choose.lognormvariate(-(_SPREAD**2) / 2, _SPREAD)
+    return int(min(max(length, _SHORTEST), _LONGEST))
+
+
+class _Writer:
+    """Writes texts word by word."""
+
+    def __init__(self, choose: random.Random, count_tokens: Callable[[str], int]) -> None:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        made = ["".join(choose.choices(letters, k=choose.randint(2, 8))) for _ in range(500)]
+        around = count_tokens("")
+        self._words = [(word, count_tokens(f"{word} ") - around) for word in made]
+        self._choose = choose
+        self._count = count_tokens
+        self._around = around
+
+    def workload(self, name: str, lengths: list[int]) -> Workload:
+        """Texts of about these lengths in tokens, and what they really have."""
+        texts = tuple(self._text(length) for length in lengths)
+        return Workload(name, texts, sum(map(self._count, texts)))
+
+    def _text(self, n_tokens: int) -> str:
+        words: list[str] = []
+        left = n_tokens - self._around
+        while left > 0:
+            word, n = self._choose.choice(self._words)
+            words.append(word)
+            left -= n
+        return " ".join(words[:-1] if left < 0 and len(words) > 1 else words)
