@@ -6,6 +6,7 @@ anything is embedded. None of that may load a model or carry one along.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,10 +36,11 @@ class LazyEngine:
         self._engine: Engine | None = None
         self._width: int | None = None
         self._lock = threading.Lock()
+        self._lock_of = os.getpid()
 
     def engine(self) -> Engine:
         """The engine, loaded if it is not; any number of threads may ask."""
-        with self._lock:
+        with self._own_lock():
             if self._engine is None:
                 self._engine = self._load()
                 self._width = self._engine.dimension
@@ -46,10 +48,13 @@ class LazyEngine:
 
     def use(self, work: Callable[[Engine], R]) -> R:
         """The result of some work with the engine, also if another thread closes it meanwhile."""
-        try:
-            return work(self.engine())
-        except EngineClosedError:
-            return work(self.engine())
+        while True:
+            engine = self.engine()
+            try:
+                return work(engine)
+            except EngineClosedError:
+                if self._engine is engine:  # it was not closed here, and would not be loaded anew
+                    raise
 
     @property
     def width(self) -> int:
@@ -63,10 +68,16 @@ class LazyEngine:
 
     def close(self) -> None:
         """Let go of the model; weights go when the last holder lets go of them."""
-        with self._lock:
+        with self._own_lock():
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+
+    def _own_lock(self) -> threading.Lock:
+        """A lock of this process: after a fork nobody is left to open what another thread held."""
+        if self._lock_of != os.getpid():
+            self._lock, self._lock_of = threading.Lock(), os.getpid()
+        return self._lock
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEngine:
         """Another holder: an engine is shared by loading, not by copying."""

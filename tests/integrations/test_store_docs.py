@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from haystack import Document
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -74,8 +75,8 @@ def test_the_keys_that_are_ours_are_those_of_a_payload(
     assert names["point"].id == point_id(payload["doc_id"], payload["chunk_index"])
 
 
-def test_nothing_but_questions_is_embedded_for_llama_index(names: dict[str, Any]) -> None:
-    questions = names["Questions"]()
-    assert questions.get_query_embedding("how do I make a loaf?") == names["query"]
-    with pytest.raises(NotImplementedError, match="JinaQdrant"):
-        questions.get_text_embedding("Flour, water and salt")
+def test_questions_of_llama_index_are_embedded_as_the_collection_wants(
+    names: dict[str, Any],
+) -> None:
+    found = names["questions"].get_query_embedding("how do I make a loaf?")
+    np.testing.assert_allclose(found, names["query"], atol=1e-6)

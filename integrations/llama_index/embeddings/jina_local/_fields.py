@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Literal, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -12,6 +13,7 @@ from llama_index.core.bridge.pydantic import (
     field_validator,
     model_validator,
 )
+from llama_index.embeddings.jina_local._doubts import Fallback  # noqa: TC002 - read at run time
 from llama_index.embeddings.jina_local._late_nodes import (
     MetadataPlace,  # noqa: TC002 - read at run time
 )
@@ -131,7 +133,7 @@ class EmbeddingFields(BaseEmbedding):
         exclude=True,
         description="Whether to show a bar also where LlamaIndex does not ask for one.",
     )
-    late_chunking_fallback: Literal["warn", "raise", "ignore"] = Field(
+    late_chunking_fallback: Fallback = Field(
         default="warn",
         exclude=True,
         description="What to do where `late_chunking` cannot know the documents of several texts, "
@@ -151,6 +153,11 @@ class EmbeddingFields(BaseEmbedding):
         description="A key-value store for vectors of texts and queries; not used for vectors in "
         "context.",
     )
+
+    @field_validator("model_name", "cache_folder", mode="before")
+    @classmethod
+    def _path(cls, place: object) -> object:
+        return os.fspath(place) if isinstance(place, os.PathLike) else place
 
     @field_validator("task", mode="before")
     @classmethod
@@ -179,7 +186,7 @@ class EmbeddingFields(BaseEmbedding):
         before = self.__dict__.copy()
         try:
             super().__setattr__(name, value)
-        except ValueError:
+        except (TypeError, ValueError):  # the base class raises the former for a cache
             self.__dict__.update(before)  # pydantic keeps what a model validator refuses
             raise
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llama_index.core.schema import MetadataMode, NodeRelationship
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from jina_local.splitting import Span
 
-__all__ = ["NodeGroup", "group_nodes", "text_of"]
+__all__ = ["NodeGroup", "group_nodes", "text_of", "texts_of_sources"]
 
 _LEAST_OVERLAP = 16  # fewer characters in common are chance
 _BETWEEN_SOURCES = "\n\n"
@@ -60,6 +61,15 @@ def group_nodes(
     for i, node in enumerate(nodes):
         groups[_document_of(node, group_by)].append(i)
     return [_Builder(nodes, sources or {}).group(members) for members in groups.values()]
+
+
+def texts_of_sources(sources: Sequence[BaseNode]) -> dict[str, str]:
+    """Texts by id: of documents, and of those that parts of them, such as sections, name."""
+    parts: dict[str, list[int]] = defaultdict(list)
+    for i, source in enumerate(sources):
+        parts[source.ref_doc_id or source.node_id].append(i)
+    builder = _Builder(sources, {})
+    return {source: builder.group(members).text for source, members in parts.items()}
 
 
 def text_of(node: BaseNode) -> str:
@@ -112,10 +122,16 @@ class _Builder:
     ) -> tuple[str, dict[int, Span | None]]:
         texts = [text_of(self.nodes[i]) for i in members]
         offsets = [self._offset(i) for i in members]
+        # of chunks that repeat each other, parsers name an earlier copy
+        repeats = [one.startswith(two) for one, two in pairwise(["", *texts])]
+        offsets = [
+            None if again else offset for offset, again in zip(offsets, repeats, strict=True)
+        ]
         known = self.sources.get(source or "")
         if known is not None:
             return known, dict(zip(members, locate(known, texts, offsets), strict=True))
-        stitched = stitch(texts, offsets, overlapping=True, least_overlap=_LEAST_OVERLAP)
+        overlapping = [not again for again in repeats]
+        stitched = stitch(texts, offsets, overlapping=overlapping, least_overlap=_LEAST_OVERLAP)
         return stitched.text, dict(zip(members, stitched.spans, strict=True))
 
     def _add_children(

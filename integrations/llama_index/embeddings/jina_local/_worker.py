@@ -31,7 +31,7 @@ class _Worker:
     def pool(self) -> ThreadPoolExecutor:
         """The thread."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "jina-local-embed")
+            self._pool = ThreadPoolExecutor(1, "jina-local-nodes")
         return self._pool
 
     def forget(self) -> None:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode, Document
+from llama_index.embeddings.jina_local._doubts import check_nodes, fall_back, warn_of_pipeline
 from llama_index.embeddings.jina_local._events import reported
 from llama_index.embeddings.jina_local._fields import EmbeddingFields
 from llama_index.embeddings.jina_local._frames import nodes_of_the_caller
 from llama_index.embeddings.jina_local._late_nodes import plain_text, plan_late
 from llama_index.embeddings.jina_local._model import ModelShare
-from llama_index.embeddings.jina_local._nodes import text_of
+from llama_index.embeddings.jina_local._nodes import text_of, texts_of_sources
 from llama_index.embeddings.jina_local._roles import as_query
 from llama_index.embeddings.jina_local._worker import in_worker
 from tqdm import tqdm
 
-from jina_local.errors import InvalidOptionError
-from jina_local.inputs import check_texts
+from jina_local.inputs import check_integer, check_texts
 from jina_local.late_texts import LateText, in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from llama_index.core.schema import BaseNode
 
     from jina_local import Engine
     from jina_local.lazy_engine import LazyEngine
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["JinaV3Embedding"]
 
 _logger = logging.getLogger(__name__)
-
-_LONG_DOCUMENT = 8192  # characters: about two chunks of LlamaIndex's default size
 
 
 class JinaV3Embedding(EmbeddingFields):
@@ -82,10 +80,12 @@ class JinaV3Embedding(EmbeddingFields):
         """Ids of a text, for splitters that count tokens: `SentenceSplitter(tokenizer=…)`."""
         return self._lazy.use(lambda engine: engine.tokenize(text))
 
+    def __copy__(self) -> Self:
+        # a holder of its own, whose cache goes by its own settings
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields})
+
     def __deepcopy__(self, memo: Mapping[int, Any] | None = None) -> Self:
-        copy = type(self)(**{name: getattr(self, name) for name in type(self).model_fields})
-        copy._share = self._share  # noqa: SLF001 - a copy's own
-        return copy
+        return self.__copy__()
 
     # Texts and queries on their own
 
@@ -144,7 +144,7 @@ class JinaV3Embedding(EmbeddingFields):
                 task=task,
                 dimensions=self.dimensions,
                 normalize=self.normalize,
-                max_tokens=self.max_length,
+                max_tokens=self._limit(engine, "max_length"),
                 on_overflow=self.on_overflow,
             )
         )
@@ -158,6 +158,7 @@ class JinaV3Embedding(EmbeddingFields):
         shows = bool(kwargs.get("show_progress", False))
         if not self.late_chunking:
             return super().__call__(nodes, show_progress=shows)
+        warn_of_pipeline(nodes)
         return _with_embeddings(nodes, self.late_embed_nodes(nodes, show_progress=shows))
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: object) -> Sequence[BaseNode]:
@@ -165,6 +166,7 @@ class JinaV3Embedding(EmbeddingFields):
         shows = bool(kwargs.get("show_progress", False))
         if not self.late_chunking:
             return await super().acall(nodes, show_progress=shows)
+        warn_of_pipeline(nodes)
         return _with_embeddings(nodes, await self.alate_embed_nodes(nodes, show_progress=shows))
 
     def late_embed_nodes(
@@ -189,13 +191,13 @@ class JinaV3Embedding(EmbeddingFields):
             InvalidOptionError: If several nodes name no source and `late_chunking_fallback` is
                 "raise".
         """
-        self._warn_of_order(nodes)
-        self._warn_of_lost_sources(nodes)
+        check_nodes(nodes)
+        fall_back(nodes, self.late_chunking_group_by, self.late_chunking_fallback)
         plan = plan_late(
             nodes,
             group_by=self.late_chunking_group_by,
             metadata=self.late_chunking_metadata,
-            sources={source.node_id: text_of(source) for source in sources},
+            sources=texts_of_sources(sources),
         )
         results: dict[int, list[float]] = {}
         bar = tqdm(
@@ -235,7 +237,8 @@ class JinaV3Embedding(EmbeddingFields):
                     task=self._text_task,
                     dimensions=self.dimensions,
                     normalize=self.normalize,
-                    window_tokens=self.late_chunking_window or self.max_length,
+                    window_tokens=self._limit(engine, "late_chunking_window")
+                    or self._limit(engine, "max_length"),
                     on_overflow=self.on_overflow or "window",
                 )
             )
@@ -250,49 +253,18 @@ class JinaV3Embedding(EmbeddingFields):
         if not self.late_chunking:
             return None
         nodes = nodes_of_the_caller(texts)
-        if nodes is None and len(texts) > 1:
-            self._fall_back(
-                f"late_chunking is on, but {len(texts)} texts came without their nodes, so that "
-                "nobody knows which of them are of one document: each is embedded on its own. Put "
-                "the embedding model into `transformations`, behind the splitter, or call "
-                "`late_embed_nodes`"
-            )
+        if nodes is None:
+            fall_back(texts, None, self.late_chunking_fallback)
         return nodes
-
-    def _warn_of_lost_sources(self, nodes: Sequence[BaseNode]) -> None:
-        key = self.late_chunking_group_by
-        n_lost = sum(
-            node.ref_doc_id is None
-            and not isinstance(node, Document)
-            and (key is None or node.metadata.get(key) is None)
-            for node in nodes
-        )
-        if n_lost > 1:
-            self._fall_back(
-                f"late_chunking is on, but {n_lost} nodes name no source document: each of them is "
-                "embedded on its own. Give nodes their SOURCE relationship, as node parsers do, or "
-                "name a metadata key in `late_chunking_group_by`"
-            )
-
-    @staticmethod
-    def _warn_of_order(nodes: Sequence[BaseNode]) -> None:
-        documents = [node for node in nodes if isinstance(node, Document)]
-        if any(len(text_of(document)) > _LONG_DOCUMENT for document in documents):
-            warnings.warn(
-                "late_chunking was given whole documents: if a splitter comes behind it, all "
-                "chunks of a document inherit the vector of the whole. Put the splitter first",
-                stacklevel=3,
-            )
-
-    def _fall_back(self, message: str) -> None:
-        if self.late_chunking_fallback == "raise":
-            raise InvalidOptionError(message)
-        if self.late_chunking_fallback == "warn":
-            warnings.warn(message, stacklevel=4)
 
     @property
     def _lazy(self) -> LazyEngine:
         return self._share.at(self._place)
+
+    def _limit(self, engine: Engine, name: str) -> int | None:
+        """A limit of tokens, refused under its own name."""
+        limit = getattr(self, name)
+        return None if limit is None else check_integer(name, limit, 3, engine.max_tokens)
 
     def _shows(self, asked: bool) -> bool:
         return asked or self.show_progress

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llama_index.core.bridge.pydantic import Field, SerializeAsAny
-from llama_index.core.node_parser import NodeParser
+from llama_index.core.node_parser import NodeParser, SentenceSplitter
 from llama_index.embeddings.jina_local.base import (
     JinaV3Embedding,  # noqa: TC002 - read at run time
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from llama_index.core.schema import BaseNode
+    from llama_index.core.schema import BaseNode, Document
 
 __all__ = ["JinaLateChunkSplitter"]
 
@@ -38,7 +38,10 @@ class JinaLateChunkSplitter(NodeParser):
     embedded. Do not list the embedding model as well: it would embed everything a second time.
     """
 
-    splitter: SerializeAsAny[NodeParser] = Field(description="What documents are split with.")
+    splitter: SerializeAsAny[NodeParser] = Field(
+        default_factory=lambda: SentenceSplitter(chunk_overlap=0),
+        description="What documents are split with. Chunks in context need no overlap.",
+    )
     embed_model: JinaV3Embedding = Field(description="What the chunks are embedded with.")
 
     @classmethod
@@ -68,6 +71,12 @@ class JinaLateChunkSplitter(NodeParser):
 
     def _split(self, nodes: Sequence[BaseNode], show_progress: bool) -> list[BaseNode]:
         return list(self.splitter(nodes, show_progress=show_progress))
+
+    def _postprocess_parsed_nodes(
+        self, nodes: list[BaseNode], parent_doc_map: Mapping[str, Document]
+    ) -> list[BaseNode]:
+        del parent_doc_map  # the splitter did this; again, it would link parents to their children
+        return nodes
 
 
 def _with_embeddings(nodes: list[BaseNode], vectors: list[list[float]]) -> list[BaseNode]:
