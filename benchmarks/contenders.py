@@ -164,7 +164,7 @@ def _onnxruntime(*, batch: int) -> _Load:
                     return_tensors="np",
                 )
                 names = ("input_ids", "attention_mask")
-                (hidden,) = session.run(None, {name: encoded[name] for name in names})
+                hidden = session.run(None, {name: encoded[name] for name in names})[0]
                 mask = encoded["attention_mask"][..., None]
                 pooled = (hidden * mask).sum(1) / mask.sum(1)
                 pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
