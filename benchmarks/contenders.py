@@ -48,6 +48,11 @@ class Contender:
     needs: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
 
+    @property
+    def full_name(self) -> str:
+        """The name with the dtype."""
+        return f"{self.name}, {self.dtype}"
+
     def missing(self) -> list[str]:
         """Packages that are not installed."""
         return [name for name in self.needs if find_spec(name) is None]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contenders import INSTRUCTION, TASK, Contender, contenders_for
-from benchmarks.machine import forget_peak, peak_bytes
+from benchmarks.machine import forget_peak, multiplies_bfloat16, peak_bytes
 from benchmarks.matmul_limit import matmul_flops, synchronize
 from benchmarks.throughput_texts import Workload, make_workloads
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "measure", "plan_for"]
 
 _LEAST_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99}
+_ROOT = Path(__file__).parent.parent
 _SECONDS_AT_MOST = 400  # of one contender; what takes longer is named as such
 _SHORT_SPIN = {"GOMP_SPINCOUNT": "2000"}  # or a second job on the machine slows all of them tenfold
 _QUERY = "how are embeddings of long documents computed in their context"
@@ -53,6 +54,7 @@ class Plan:
         repeats: Timed passes over each workload.
         queries: Timed single queries.
         peers_read_long: Whether the others run the longest texts as well.
+        only: Names with dtypes of the contenders that take part; all if there are none.
     """
 
     device: str
@@ -63,6 +65,7 @@ class Plan:
     repeats: int = 3
     queries: int = 20
     peers_read_long: bool = False
+    only: tuple[str, ...] = ()
 
 
 def plan_for(device: str) -> Plan:
@@ -90,7 +93,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
 @contextmanager
 def _checkpoint(plan: Plan) -> Iterator[Path]:
     """A native checkpoint with its adapters, gone at the end."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(_ROOT / "tests"))
     import torch
 
     from support.checkpoints import FULL_SIZE, SPELLINGS, random_weights, write_native
@@ -138,6 +141,8 @@ def _in_a_process(folder: Path, plan: Plan, index: int | None) -> dict[str, Any]
     command = [sys.executable, "-m", "benchmarks.throughput", str(folder), json.dumps(asdict(plan))]
     contender = None if index is None else contenders_for(plan.device)[index]
     named = {} if contender is None else {"name": contender.name, "dtype": contender.dtype}
+    if contender is not None and plan.only and contender.full_name not in plan.only:
+        return {**named, "skipped": "not asked for"}
     if contender is not None and (missing := contender.missing()):
         return {**named, "skipped": f"not installed: {', '.join(missing)}"}
     try:
@@ -148,6 +153,7 @@ def _in_a_process(folder: Path, plan: Plan, index: int | None) -> dict[str, Any]
             check=True,
             timeout=_SECONDS_AT_MOST,
             env={**os.environ, **_SHORT_SPIN},
+            cwd=_ROOT,
         )
     except subprocess.TimeoutExpired:
         return {**named, "skipped": f"took more than {_SECONDS_AT_MOST} s"}
@@ -158,6 +164,8 @@ def _in_a_process(folder: Path, plan: Plan, index: int | None) -> dict[str, Any]
 
 
 def _measure_contender(folder: Path, plan: Plan, contender: Contender) -> dict[str, Any]:
+    if contender.dtype == "bfloat16" and not multiplies_bfloat16(plan.device):
+        return {"skipped": "this processor has no bfloat16 instructions"}
     embed = contender.load(folder, plan.device)
     workloads = _read_workloads(folder)
     resident = peak_bytes()
@@ -193,7 +201,8 @@ def _measure_own(folder: Path, plan: Plan) -> dict[str, Any]:
     modes = [TASK, "separation", "classification", "text-matching", "retrieval.query"]
     # instructions of other tasks are longer or none: all get none here
     tasks = [modes[i % len(modes)] for i in range(len(texts))]
-    document = " ".join(texts)[: 4 * min(plan.longest, 6000)]
+    document = " ".join(texts)[: 3 * min(plan.longest, 2000)]
+    texts, tasks = texts[: max(12, plan.texts // 2)], tasks[: max(12, plan.texts // 2)]
     spans = [(i, min(i + 600, len(document))) for i in range(0, len(document), 600)]
     n_documents = max(1, plan.texts // 24)
     pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {

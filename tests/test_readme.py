@@ -22,6 +22,10 @@ def test_code_prints_what_is_printed_below_it(
     run_fences(ROOT / "README.md")
 
 
+def test_the_code_about_speed_prints_what_is_below_it() -> None:
+    assert "over_engines" in run_fences(ROOT / "docs" / "speed.md")
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/verifying.md"])
 def test_commands_print_what_is_printed_below_them(
     document: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
