@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import inspect
 import json
 import re
 import shlex
 import sys
 import textwrap
 import tomllib
-from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ def any_model_is_the_demo(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
 
     def load_demo(*args: Any, **options: Any) -> Engine:
-        asked.append(signature(load).bind(*args, **options).arguments["model"])
+        asked.append(inspect.signature(load).bind(*args, **options).arguments["model"])
         return load("demo")
 
     monkeypatch.setattr(Engine, "load", load_demo)
@@ -238,3 +238,51 @@ def test_examples_of_packages_run(
     exec(example, {})  # noqa: S102 - our own docstring
     assert any_model_is_the_demo
     assert bool(evaluated) == (package == "jina_local_eval")
+
+
+def llama_index_names() -> dict[str, Any]:
+    core = pytest.importorskip("llama_index.core")
+    from llama_index.core.node_parser import SentenceSplitter
+
+    texts = ["Lisbon has hills. The city has trams.", "Bread is flour, water and salt."]
+    return {
+        "documents": [core.Document(text=text) for text in texts],
+        "SentenceSplitter": SentenceSplitter,
+        "VectorStoreIndex": core.VectorStoreIndex,
+    }
+
+
+def haystack_names() -> dict[str, Any]:
+    pytest.importorskip("haystack")
+    from haystack.components.preprocessors import DocumentSplitter
+
+    return {"splitter": DocumentSplitter(split_by="period", split_length=1)}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "given"),
+    [
+        (HAYSTACK, "JinaLocalTextEmbedder", haystack_names),
+        (HAYSTACK, "JinaLocalDocumentEmbedder", haystack_names),
+        (LLAMA_INDEX, "JinaV3Embedding", llama_index_names),
+        (LLAMA_INDEX, "JinaLateChunkSplitter", llama_index_names),
+    ],
+)
+def test_usage_in_docstrings_of_classes_runs(
+    module: str,
+    name: str,
+    given: Callable[[], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """With the demo model, and with what the user has: documents, a splitter, the framework."""
+    monkeypatch.chdir(tmp_path)
+    names = given()
+    package = importlib.import_module(module.removeprefix("integrations/").replace("/", "."))
+    described = inspect.getdoc(getattr(package, name)) or ""
+    usage = described.partition("Usage:\n")[2]
+    example = textwrap.dedent(re.match(r"(\n|    .*\n)+", usage)[0])  # type: ignore[index]
+    assert "dimensions=512" in example
+    exec(example.replace("dimensions=512", 'model="demo", dimensions=64'), names)  # noqa: S102
+    if "index" in names:
+        assert names["index"].as_retriever(similarity_top_k=1).retrieve("hills?")
