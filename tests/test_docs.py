@@ -204,6 +204,22 @@ def test_extras_that_are_installed_are_there(document: str) -> None:
     assert {extra for extras in named for extra in extras.split(",")} <= set(EXTRAS)
 
 
+def anchors(document: Path) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_files_and_headings(document: str) -> None:
+    for target in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", read(document)):
+        path, _, anchor = target.partition("#")
+        page = (ROOT / document).parent / path if path else ROOT / document
+        assert page.exists(), target
+        assert not anchor or anchor in anchors(page), target
+
+
 def test_questions_in_the_documents_are_questions() -> None:
     (block,) = (one for one in fences(ROOT / "docs/evaluation.md") if one.info == "json")
     inline = re.findall(r'`(\{"question".*?\})`', read("README.md").replace("\n", " "))
