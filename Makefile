@@ -5,12 +5,13 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
 VENV := .venv
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format build ship lowest bench clean
+.PHONY: help demo test check format build ship lowest bench docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,8 +46,12 @@ lowest: ## All tests with the lowest allowed versions of direct dependencies
 bench: $(VENV)/.dev ## Benchmarks on this machine's CPU, a few minutes
 	@$(BIN)/python -m benchmarks
 
+docs: $(DOCS)/.docs ## Guides and API reference as a site, into site/; a broken link fails
+	@$(DOCS)/bin/mkdocs build --quiet
+	@echo "docs: site/index.html"
+
 clean: ## Remove everything that the other targets made
-	@rm -rf $(VENV) .venv-* .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-* .demo dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Each stamp is written last, so that an interrupted installation starts again.
 $(VENV)/bin/python:
@@ -64,4 +69,12 @@ $(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "set-up: frameworks and development tools (once; a few minutes)"
 	@$(PIP) --editable ".[all]" --group dev
+	@touch $@
+
+# The site is made without importing the packages: nothing of theirs is installed.
+$(DOCS)/.docs: pyproject.toml
+	@echo "set-up: what makes the site, in $(DOCS) (once)"
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --group docs
 	@touch $@

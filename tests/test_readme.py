@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+from support.fences import fences, run_fences
 
-from support.command_line import CommandLine
-from support.fences import fences, run_commands, run_fences
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -20,18 +21,6 @@ def test_code_prints_what_is_printed_below_it(
     monkeypatch.chdir(tmp_path)
     assert len([fence for fence in fences(ROOT / "README.md") if fence.info == "python"]) >= 3
     run_fences(ROOT / "README.md")
-
-
-def test_the_code_about_speed_prints_what_is_below_it() -> None:
-    assert "over_engines" in run_fences(ROOT / "docs" / "speed.md")
-
-
-@pytest.mark.parametrize("document", ["README.md", "docs/verifying.md"])
-def test_commands_print_what_is_printed_below_them(
-    document: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    monkeypatch.chdir(ROOT)
-    assert run_commands(ROOT / document, CommandLine(monkeypatch, capfdbinary)) >= 2
 
 
 def test_links_to_files_lead_somewhere() -> None:

@@ -70,6 +70,13 @@ class ChunkedText:
         Raises:
             InvalidTextsError: If `chunks` is not a list of strings.
             InvalidSpansError: If there is no text in them.
+
+        Examples:
+            >>> document = ChunkedText.from_chunks(["Lisbon has hills.", "The city has trams."])
+            >>> document.text
+            'Lisbon has hills. The city has trams.'
+            >>> list(document.spans)
+            [(0, 17), (18, 37)]
         """
         texts = check_texts(chunks)
         ends = accumulate(len(text) + 1 for text in texts)  # each followed by a space

@@ -77,6 +77,13 @@ def stitch(
         InvalidTextsError: If a chunk is not a string.
         InvalidOptionError: If there is not one offset, or one bool, per chunk, or `least_overlap`
             is no positive integer.
+
+    Examples:
+        >>> stitched = stitch(["Lisbon has hills.", "hills. It has trams."], [0, 11])
+        >>> stitched.text
+        'Lisbon has hills. It has trams.'
+        >>> [stitched.text[start:stop] for start, stop in stitched.spans]
+        ['Lisbon has hills.', 'hills. It has trams.']
     """
     check_integer("least_overlap", least_overlap, 1)
     texts = check_texts(chunks)

@@ -104,6 +104,10 @@ def to_ubinary(vectors: np.ndarray) -> np.ndarray:
 
     Raises:
         InvalidOptionError: If d is not divisible by 8.
+
+    Examples:
+        >>> to_ubinary(np.float32([[0.5, -0.1, 0.2, -0.3, 0.4, -0.1, 0.3, -0.2]]))
+        array([[170]], dtype=uint8)
     """
     _check_matrix(vectors)
     if vectors.shape[1] % 8:

@@ -37,7 +37,7 @@ def fences(document: Path) -> list[Fence]:
     """All fenced blocks of a document, in their order."""
     text = document.read_text(encoding="utf-8")
     found = list(re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    following = [(one[1], one[2]) for one in found[1:]] + [("", "")]
+    following = [(one[1], one[2]) for one in found[1:]] + [("", "")] * bool(found)
     return [
         Fence(
             info=one[1],
