@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from support.fences import fences, run_fences
+
+if TYPE_CHECKING:
+    import pytest
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "adapters.md"
 
