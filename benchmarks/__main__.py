@@ -24,7 +24,7 @@ _BENCHMARKS = (
     "adapter_modes",
     "memory_growth",
 )
-_ON_REQUEST = ("gpu", "haystack_controls")  # need what not every machine has
+_ON_REQUEST = ("gpu", "haystack_controls", "onnx_files")  # need what not every machine has
 
 
 def main() -> None:

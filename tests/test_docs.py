@@ -41,6 +41,7 @@ DEMO_CARD = "core/jina_local/demo_model/README.md"
 RUN_HERE = ("docs/late-chunking.md", "docs/qdrant.md", "docs/speed.md", DEMO_CARD)
 RUN_ELSEWHERE = {
     "README.md": "test_readme.py",
+    "docs/adapters.md": "core/test_adapters_docs.py",
     "docs/migrating.md": "integrations/test_migrating_docs.py",
     "docs/qdrant-stores.md": "integrations/test_store_docs.py",
     f"{HAYSTACK}/README.md": "integrations/haystack/test_haystack_docs.py",
@@ -51,6 +52,7 @@ OTHERS = (
     "CONTRIBUTING.md",
     "docs/command-line.md",
     "docs/evaluation.md",
+    "docs/onnx.md",
     "docs/verifying.md",
 )
 DOCUMENTS = (*RUN_HERE, *RUN_ELSEWHERE, *OTHERS)

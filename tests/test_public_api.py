@@ -18,6 +18,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 HEAVY = {
     *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
     *("matplotlib", "semantic_text_splitter", "qdrant_edge", "mteb", "bm25s", "datasets"),
+    *("onnx", "onnxruntime", "onnxscript"),
 }
 
 
@@ -89,7 +90,8 @@ def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert EXTRAS["all"] == ["jina-local[haystack,llama-index,qdrant]"]
     assert "flash-attn" in EXTRAS
     assert set(EXTRAS) == {
-        *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index", "qdrant")
+        *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index"),
+        *("onnx", "qdrant"),
     }
 
 

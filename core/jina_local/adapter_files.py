@@ -7,6 +7,7 @@ for each task.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,20 @@ if TYPE_CHECKING:
     from jina_local.config import ModelConfig
 
 __all__ = [
+    "PEFT_SETTINGS",
     "PEFT_WEIGHTS",
     "FolderAdapter",
     "LowRank",
     "StackedAdapters",
     "open_folder_adapter",
+    "open_peft_folder",
     "task_folders",
 ]
 
+PEFT_SETTINGS = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
+
+_PART_OF_QKV = re.compile(r"(layers\.\d+)\.[qkv]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,12 @@ class FolderAdapter:
     tensors: Mapping[str, StoredTensor]
     scale: float
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Canonical names of the modules with an update; q, k and v are parts of qkv."""
+        stems = (name.rpartition(".lora_")[0] for name in self.tensors)
+        return tuple(dict.fromkeys(_PART_OF_QKV.sub(r"\1.qkv", stem) for stem in stems))
+
     def low_rank(self, module: str) -> LowRank:
         """The update of one module."""
         if f"{module}.lora_A" not in self.tensors:
@@ -88,11 +100,15 @@ class FolderAdapter:
         """One update for the fused weight from those of q, k and v.
 
         Published adapters hold three copies of one lora_A. Where the three differ, the exact fused
-        form is the block form: lora_A stacked, lora_B on the diagonal.
+        form is the block form: lora_A stacked, lora_B on the diagonal. Of parts that the adapter
+        does not have, lora_B is zero.
         """
         parts = [module.removesuffix("qkv") + part for part in "qkv"]
-        downs = [self.tensors[f"{part}.lora_A"].read() for part in parts]
-        ups = [self.tensors[f"{part}.lora_B"].read() for part in parts]
+        stored = [part for part in parts if f"{part}.lora_A" in self.tensors]
+        downs_of = {part: self.tensors[f"{part}.lora_A"].read() for part in stored}
+        ups_of = {part: self.tensors[f"{part}.lora_B"].read() for part in stored}
+        downs = [downs_of.get(part, downs_of[stored[0]]) for part in parts]
+        ups = [ups_of.get(part, torch.zeros_like(ups_of[stored[0]])) for part in parts]
         if torch.equal(downs[0], downs[1]) and torch.equal(downs[0], downs[2]):
             return LowRank(torch.cat(ups), downs[0], self.scale)
         diagonal = torch.block_diag(*ups)  # type: ignore[no-untyped-call] # torch has no annotation
@@ -174,7 +190,21 @@ def open_folder_adapter(folder: Path, config: ModelConfig) -> FolderAdapter:
     Raises:
         CheckpointError: If its settings or tensors are not those of a plain LoRA adapter.
     """
-    path = folder / "adapter_config.json"
+    adapter, rank = open_peft_folder(folder)
+    apart = stores_qkv_apart(adapter.tensors)
+    shapes = adapter_shapes(config, rank, layout="native", qkv_apart=apart)
+    check_tensors(adapter.tensors, shapes, folder)
+    return adapter
+
+
+def open_peft_folder(folder: Path) -> tuple[FolderAdapter, int]:
+    """The adapter in a PEFT folder and its rank, reading no weights and checking no tensors.
+
+    Raises:
+        ModelNotFoundError: If there is no adapter_config.json.
+        CheckpointError: If its settings are not those of a plain LoRA adapter.
+    """
+    path = folder / PEFT_SETTINGS
     settings = read_json(path)
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     _refuse_peft_features(settings, path)
@@ -191,9 +221,7 @@ def open_folder_adapter(folder: Path, config: ModelConfig) -> FolderAdapter:
         msg = f"{folder} has no {PEFT_WEIGHTS}: download the folder again"
         raise CheckpointError(msg)
     tensors = by_canonical_name(stored_tensors(weights), folder)
-    shapes = adapter_shapes(config, rank, layout="native", qkv_apart=stores_qkv_apart(tensors))
-    check_tensors(tensors, shapes, folder)
-    return FolderAdapter(tensors, alpha / rank)
+    return FolderAdapter(tensors, alpha / rank), rank
 
 
 def _refuse_peft_features(settings: dict[str, Any], path: Path) -> None:

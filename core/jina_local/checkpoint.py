@@ -7,7 +7,7 @@ any weight is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from jina_local.adapter_store import Adapter
+
 __all__ = ["Checkpoint", "open_checkpoint"]
 
 
@@ -50,6 +52,8 @@ class Checkpoint:
         config: The numbers of its architecture.
         tasks: Its tasks with their instructions, in the order of its adapters.
         files: Every weight file that it is made of, as it was when it was checked.
+        added: Adapters from elsewhere by task; they come before its own of the same name.
+        own: The checkpoint without them; `None` if there are none.
     """
 
     folder: Path
@@ -59,6 +63,8 @@ class Checkpoint:
     files: tuple[FileStamp, ...]
     base: Mapping[str, StoredTensor]
     adapters: StackedAdapters | tuple[FolderAdapter, ...]
+    added: Mapping[str, Adapter] = field(default_factory=dict)
+    own: Checkpoint | None = None
 
     def tensor(self, name: str, device: str = "cpu") -> torch.Tensor:
         """A tensor of the base model by its canonical name, in the dtype it is stored in."""
@@ -71,15 +77,30 @@ class Checkpoint:
         """Alpha / rank of a task's adapter; `None` for the base model."""
         if task.adapter == NO_ADAPTER:
             return None
+        added = self.added.get(task.name or "")
+        if added is not None:
+            return added.scale
         if isinstance(self.adapters, StackedAdapters):
             return self.adapters.scale
         return self.adapters[task.adapter].scale
 
     def low_ranks(self, module: str) -> list[LowRank]:
         """The update of a module's weight by each task, in the order of `tasks`."""
+        if self.own is not None:
+            updates = dict(zip(self.own.tasks.names, self.own.low_ranks(module), strict=True))
+            updates |= {name: self._added_update(name, module) for name in self.added}
+            return list(updates.values())
         if isinstance(self.adapters, StackedAdapters):
             return self.adapters.low_ranks(module)
         return [adapter.low_rank(module) for adapter in self.adapters]
+
+    def _added_update(self, task: str, module: str) -> LowRank:
+        """The update by an added adapter; of rank 0 where it leaves the module as it is."""
+        adapter = self.added[task]
+        if module in adapter.updates:
+            return adapter.updates[module]
+        rows, columns = base_shapes(self.config, qkv_apart=False)[f"{module}.weight"]
+        return LowRank(torch.zeros(rows, 0), torch.zeros(0, columns), adapter.scale)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

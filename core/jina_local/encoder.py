@@ -141,11 +141,23 @@ class Encoder:
         return x
 
 
-def load_encoder(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Encoder:
+def load_encoder(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    words: torch.Tensor | None = None,
+) -> Encoder:
     """Read the weights straight to the device, each tensor once and in its stored dtype.
 
     The word table, the largest tensor, comes first, so that reading it and keeping it is the most
     memory that loading ever needs.
+
+    Args:
+        checkpoint: What to read.
+        device: Where it goes.
+        dtype: What it will compute in.
+        words: The word table of an encoder of the same base, which is then shared.
     """
     config = checkpoint.config
     place = str(device) if device.type == "cuda" else "cpu"
@@ -180,7 +192,7 @@ def load_encoder(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtyp
 
     with torch.inference_mode():
         embedding = AdaptedEmbedding.build(
-            tensor("word.weight"),
+            tensor("word.weight") if words is None else words,
             checkpoint.low_ranks("word"),
             tensor("token_type.weight"),
             checkpoint.low_ranks("token_type"),

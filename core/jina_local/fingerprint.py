@@ -24,11 +24,18 @@ from jina_local.names import EMBEDDINGS, base_shapes, linear_modules
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from jina_local.adapter_store import Adapter
     from jina_local.checkpoint import Checkpoint
     from jina_local.loading import LoadedModel
     from jina_local.stored import FileStamp
 
-__all__ = ["canonical_hash", "embedding_fingerprint", "tokenizer_id", "weights_id"]
+__all__ = [
+    "adapter_id",
+    "canonical_hash",
+    "embedding_fingerprint",
+    "tokenizer_id",
+    "weights_id",
+]
 
 _SCHEME = "jina-local weights 1"
 _ROWS_AT_ONCE = 16384
@@ -61,10 +68,11 @@ def embedding_fingerprint(
     """The identity of a way of embedding; see `Engine.fingerprint` for the arguments."""
     config = model.checkpoint.config
     used = model.checkpoint.tasks.find(task)
+    added = model.checkpoint.added.get(used.name or "")
     return canonical_hash(
         {
             "schema": 1,
-            "weights": weights_id(model.checkpoint),
+            "weights": _stored_weights_id(model.checkpoint.own or model.checkpoint),
             "tokenizer": tokenizer_id(model.tokenizer.stamp),
             "max_tokens": model.tokenizer.max_tokens,
             "n_heads": config.n_heads,
@@ -78,6 +86,8 @@ def embedding_fingerprint(
             "normalize": normalize,
             "legacy": legacy,
             "late": late,
+            # only where there is one, so that no other task's fingerprint changes
+            **({} if added is None else {"added_adapter": adapter_id(added)}),
         }
     )
 
@@ -95,13 +105,36 @@ def tokenizer_id(stamp: FileStamp) -> str:
 
 
 def weights_id(checkpoint: Checkpoint) -> str:
+    """SHA-256 of the weights of the checkpoint's own tasks.
+
+    Raises:
+        CheckpointError: If a file changed since the checkpoint was opened.
+    """
+    own = checkpoint.own or checkpoint
+    replaced = {
+        name: adapter_id(adapter)
+        for name, adapter in checkpoint.added.items()
+        if name in own.tasks.names
+    }
+    stored = _stored_weights_id(own)
+    return canonical_hash({"weights": stored, "replaced": replaced}) if replaced else stored
+
+
+def adapter_id(adapter: Adapter) -> str:
+    """SHA-256 of an adapter's scale and values, whatever its task and instruction."""
+    digest = hashlib.sha256(f"{adapter.scale!r}\n".encode())
+    for module, update in sorted(adapter.updates.items()):
+        for side, tensor in (("left", update.left), ("right", update.right)):
+            digest.update(f"{module}.{side} {tuple(tensor.shape)}\n".encode())
+            digest.update(np.ascontiguousarray(tensor.float().numpy(), dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def _stored_weights_id(checkpoint: Checkpoint) -> str:
     """SHA-256 over the canonical tensors: name, shape and values as little-endian float32.
 
     Files of either layout and any float dtype have the same id if they hold the same values. The
     result is kept in the user's cache, under the files' paths, sizes and modification times.
-
-    Raises:
-        CheckpointError: If a file changed since the checkpoint was opened.
     """
     for stamp in checkpoint.files:
         stamp.refuse_change()

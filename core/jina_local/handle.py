@@ -9,7 +9,8 @@ from jina_local.devices import check_dtype, resolve_device, resolve_dtype
 from jina_local.errors import EngineClosedError
 from jina_local.fingerprint import embedding_fingerprint, weights_id
 from jina_local.inputs import check_dimensions, check_flag, check_integer, check_texts
-from jina_local.loading import LoadedModel, load_model
+from jina_local.loading import LoadedModel, load_model, with_one_adapter_more
+from jina_local.own_adapters import adapter_of, check_adapters
 from jina_local.source import resolve_source
 from jina_local.token_budget import TokenBudget, default_tokens
 from jina_local.widths import width_of
@@ -17,6 +18,9 @@ from jina_local.widths import width_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from jina_local.adapter_store import Adapter
+    from jina_local.own_adapters import AdapterSource
 
 __all__ = ["ModelHandle"]
 
@@ -60,6 +64,7 @@ class ModelHandle:
         token: str | None = None,
         batch_tokens: int | None = None,
         canary: bool = True,
+        adapters: Mapping[str, AdapterSource] | None = None,
     ) -> Self:
         """Load a checkpoint, always anew.
 
@@ -78,6 +83,8 @@ class ModelHandle:
             token: Access token for gated repositories.
             batch_tokens: The most tokens per forward pass. Changes speed and memory, not results.
             canary: Whether to look what the weights are; see `recognised`.
+            adapters: Adapters of your own by the names of their tasks, each a PEFT folder: more
+                tasks, or others in the place of the checkpoint's own. See `add_adapter`.
 
         Raises:
             ModelNotFoundError: If there is no such model, or a file is missing from it.
@@ -87,6 +94,7 @@ class ModelHandle:
         """
         _check_batch_tokens(batch_tokens)
         check_flag("canary", canary)
+        added = check_adapters(adapters)
         place = resolve_device(device)
         check_dtype(dtype)
         found = resolve_source(
@@ -97,8 +105,45 @@ class ModelHandle:
             token=token,
         )
         precision = resolve_dtype(dtype, place, width_of(found))
-        model = load_model(found, device=place, dtype=precision, canary=canary)
+        model = load_model(found, device=place, dtype=precision, canary=canary, adapters=added)
         return cls(model, batch_tokens=batch_tokens)
+
+    def add_adapter(
+        self, name: str, adapter: AdapterSource, *, instruction: str | None = None
+    ) -> Self:
+        """Another engine over the same base, with one task more; this one stays as it is.
+
+        An engine never changes, because threads share it and fingerprints name it. The new one
+        shares the word table with this one and lives by itself: close both.
+
+        Args:
+            name: The task's name. One of `tasks` is replaced by the new one.
+            adapter: A PEFT folder of plain LoRA, of any rank and for any of the model's weights,
+                or an `Adapter`.
+            instruction: Text put before every input of the task. If `None`, what `save_adapter`
+                wrote beside the adapter. A folder of plain PEFT has none: then that of the task
+                that is replaced holds, else an empty one, and the log says so.
+
+        Raises:
+            ModelNotFoundError: If there is no such folder.
+            CheckpointError: If the adapter is not one of plain LoRA or not of this model, or if a
+                file of the model changed since it was loaded.
+            InvalidOptionError: If the name is none.
+            EngineClosedError: If the engine was closed.
+        """
+        model = with_one_adapter_more(self._model, name, adapter, instruction=instruction)
+        return type(self)(model, batch_tokens=self._budget.tokens)
+
+    def adapter(self, task: str) -> Adapter:
+        """A task's adapter, in tensors of its own: to copy, to train further, to save.
+
+        Raises:
+            UnknownTaskError: If the task is none of `tasks`.
+            InvalidOptionError: If the task is `None`: the base model has no adapter.
+            CheckpointError: If a file of the model changed since it was loaded.
+            EngineClosedError: If the engine was closed.
+        """
+        return adapter_of(self._model.checkpoint, task)
 
     # What the model is
 
@@ -153,7 +198,11 @@ class ModelHandle:
 
     @property
     def weights_id(self) -> str:
-        """SHA-256 of the weights, equal for both checkpoint layouts of equal weights."""
+        """SHA-256 of the weights, equal for both checkpoint layouts of equal weights.
+
+        Adapters that replace the checkpoint's own change it. Tasks that were added do not, so that
+        what was embedded under the others stays valid; `fingerprint` has theirs.
+        """
         return weights_id(self._model.checkpoint)
 
     def tokenize(self, text: str) -> list[int]:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jina_local.devices import check_dtype, resolve_device, resolve_dtype
 from jina_local.engine import Engine
 from jina_local.inputs import check_integer
 from jina_local.loading import LoadedModel, load_model
+from jina_local.own_adapters import adapter_stamps, check_adapters
 from jina_local.source import resolve_source
 from jina_local.widths import width_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
 __all__ = ["shared_engine"]
 
-_Key = tuple[Path, str, str]
+_Key = tuple[Hashable, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -76,16 +82,19 @@ def shared_engine(
     cache_dir: str | Path | None = None,
     token: str | None = None,
     batch_tokens: int | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> Engine:
     """An engine over weights that are shared with every other holder in the process.
 
     Weights are shared between calls that find the same folder or snapshot for the same device and
-    dtype; the first one loads while the others wait. Each call returns an engine of its own, and
-    closing it (or losing it) lets go of one share. The arguments are those of `Engine.load`, and
-    `batch_tokens` is the engine's own.
+    dtype, with the same adapters in the same files; the first one loads while the others wait. Each
+    call returns an engine of its own, and closing it (or losing it) lets go of one share. The
+    arguments are those of `Engine.load`, and `batch_tokens` is the engine's own.
     """
     if batch_tokens is not None:
         check_integer("batch_tokens", batch_tokens, 1)
+    added = check_adapters(adapters)
+    stamps = adapter_stamps(added)
     place = resolve_device(device)
     check_dtype(dtype)
     found = resolve_source(
@@ -96,12 +105,12 @@ def shared_engine(
         token=token,
     )
     precision = resolve_dtype(dtype, place, width_of(found))
-    key = (found.folder, str(place), str(precision))
+    key = (found.folder, str(place), str(precision), stamps)
     entry = _registry.acquire(key)
     try:
         with entry.lock:
             if entry.model is None:
-                entry.model = load_model(found, device=place, dtype=precision)
+                entry.model = load_model(found, device=place, dtype=precision, adapters=added)
             model = entry.model
     except BaseException:
         _registry.release(key, entry)

@@ -7,13 +7,23 @@ the instruction that this adapter was trained with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from jina_local.errors import InvalidOptionError, UnknownTaskError
 
-__all__ = ["BASE", "NO_ADAPTER", "ROLE_TASKS", "V3_INSTRUCTIONS", "Role", "Task", "TaskTable"]
+__all__ = [
+    "BASE",
+    "NO_ADAPTER",
+    "ROLE_TASKS",
+    "V3_INSTRUCTIONS",
+    "Role",
+    "Task",
+    "TaskTable",
+    "check_task_name",
+]
 
 Role = Literal["query", "document"]
 
@@ -29,6 +39,25 @@ V3_INSTRUCTIONS: Mapping[str, str] = {
 """The published instructions, for checkpoints in the native layout that do not carry their own."""
 
 NO_ADAPTER = -1
+
+_TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NOT_TASKS = frozenset({*ROLE_TASKS, "none"})
+
+
+def check_task_name(name: str) -> str:
+    """The name, if a task of the user's own may have it.
+
+    Raises:
+        InvalidOptionError: If it is not made of letters, digits, `.`, `_` and `-`, or means
+            something else already: a role is played by a task, and `none` is the base model.
+    """
+    if not isinstance(name, str) or not _TASK_NAME.fullmatch(name) or name.lower() in _NOT_TASKS:
+        msg = (
+            f"{name!r} is no name for a task: use letters, digits, '.', '_' and '-', beginning "
+            f"with a letter or digit, and none of {sorted(_NOT_TASKS)}"
+        )
+        raise InvalidOptionError(msg)
+    return name
 
 
 @dataclass(frozen=True, slots=True)
