@@ -43,6 +43,7 @@ RUN_ELSEWHERE = {
     "README.md": "test_readme.py",
     "docs/adapters.md": "core/test_adapters_docs.py",
     "docs/migrating.md": "integrations/test_migrating_docs.py",
+    "docs/onnx.md": "core/test_onnx.py",
     "docs/qdrant-stores.md": "integrations/test_store_docs.py",
     f"{HAYSTACK}/README.md": "integrations/haystack/test_haystack_docs.py",
     f"{LLAMA_INDEX}/README.md": "integrations/llama_index/test_llama_docs.py",
@@ -52,7 +53,6 @@ OTHERS = (
     "CONTRIBUTING.md",
     "docs/command-line.md",
     "docs/evaluation.md",
-    "docs/onnx.md",
     "docs/verifying.md",
 )
 DOCUMENTS = (*RUN_HERE, *RUN_ELSEWHERE, *OTHERS)
