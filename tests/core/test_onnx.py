@@ -289,8 +289,10 @@ def test_a_file_that_says_something_else_is_not_kept(
 ) -> None:
     right = ExportedModel.forward
 
-    def wrong(self: ExportedModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return right(self, ids, mask).flip(1)
+    def wrong(
+        self: ExportedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        return right(self, input_ids, attention_mask).flip(1)
 
     monkeypatch.setattr(ExportedModel, "forward", wrong)
     jina_local = CommandLine(monkeypatch, capfdbinary)
