@@ -21,6 +21,8 @@ _BENCHMARKS = (
     "ingestion",
     "concurrent_queries",
     "throughput",
+    "adapter_modes",
+    "memory_growth",
 )
 _ON_REQUEST = ("gpu", "haystack_controls")  # need what not every machine has
 

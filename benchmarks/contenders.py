@@ -48,6 +48,11 @@ class Contender:
     needs: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
 
+    @property
+    def full_name(self) -> str:
+        """The name with the dtype."""
+        return f"{self.name}, {self.dtype}"
+
     def missing(self) -> list[str]:
         """Packages that are not installed."""
         return [name for name in self.needs if find_spec(name) is None]
@@ -164,7 +169,7 @@ def _onnxruntime(*, batch: int) -> _Load:
                     return_tensors="np",
                 )
                 names = ("input_ids", "attention_mask")
-                (hidden,) = session.run(None, {name: encoded[name] for name in names})
+                hidden = session.run(None, {name: encoded[name] for name in names})[0]
                 mask = encoded["attention_mask"][..., None]
                 pooled = (hidden * mask).sum(1) / mask.sum(1)
                 pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)

@@ -8,7 +8,13 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["GIVE_FREED_MEMORY_BACK", "describe_machine", "forget_peak", "peak_bytes"]
+__all__ = [
+    "GIVE_FREED_MEMORY_BACK",
+    "describe_machine",
+    "forget_peak",
+    "multiplies_bfloat16",
+    "peak_bytes",
+]
 
 GIVE_FREED_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what glibc keeps is chance
 
@@ -41,6 +47,14 @@ def peak_bytes() -> int:
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return 1024 * int(line.split()[1])
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device has instructions for it; without them it is slower than float32."""
+    import torch
+
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device != "cpu" or any(getattr(torch.cpu, name)() for name in names)
 
 
 def forget_peak() -> None:

@@ -32,23 +32,23 @@ class Workload:
 
 
 def make_workloads(
-    count_tokens: Callable[[str], int], *, scale: int, longest: int
+    count_tokens: Callable[[str], int], *, texts: int, longest: int
 ) -> list[Workload]:
     """Short queries, mixed passages, equal chunks and a long document.
 
     Args:
         count_tokens: Tokens of a text with specials.
-        scale: How many times as many texts as a processor gets through in seconds.
+        texts: Mixed passages; there are as many queries, and fewer of what is longer.
         longest: Tokens of the longest text.
     """
     choose = random.Random(0)  # noqa: S311 - the same texts every time
     writer = _Writer(choose, count_tokens)
-    lengths = [_log_normal(choose) for _ in range(48 * scale)]
+    lengths = [_log_normal(choose) for _ in range(texts)]
     plans = {
-        "queries of 20 tokens": [20] * 64 * scale,
+        "queries of 20 tokens": [20] * texts,
         "mixed passages": [min(length, longest) for length in lengths],
-        "passages of 512 tokens": [min(512, longest)] * 8 * scale,
-        f"documents of {longest} tokens": [longest] * max(1, scale // 4),
+        "passages of 512 tokens": [min(512, longest)] * max(1, texts // 6),
+        f"documents of {longest} tokens": [longest] * max(1, texts // 192),
     }
     return [writer.workload(name, plan) for name, plan in plans.items()]
 

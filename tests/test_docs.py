@@ -41,6 +41,7 @@ DEMO_CARD = "core/jina_local/demo_model/README.md"
 RUN_HERE = ("docs/late-chunking.md", "docs/qdrant.md", DEMO_CARD)
 RUN_ELSEWHERE = {
     "README.md": "test_readme.py",
+    "docs/speed.md": "test_readme.py",
     "docs/migrating.md": "integrations/test_migrating_docs.py",
     "docs/qdrant-stores.md": "integrations/test_store_docs.py",
     f"{HAYSTACK}/README.md": "integrations/haystack/test_haystack_docs.py",
@@ -195,6 +196,9 @@ def test_commands_are_such_that_the_command_line_takes_them(document: str) -> No
                     context = command.make_context(name, arguments[:1], parent=context)
                     name, command, arguments = command.resolve_command(context, arguments)  # noqa: PLW2901
                 command.make_context(name, arguments, parent=context)
+            elif name == "python":
+                assert arguments[:2] == ["-m", "benchmarks"]
+                assert (ROOT / "benchmarks" / f"{arguments[2]}.py").is_file()
             else:
                 assert name == "make", name
 

@@ -23,6 +23,10 @@ def test_code_prints_what_is_printed_below_it(
     run_fences(ROOT / "README.md")
 
 
+def test_the_code_about_speed_prints_what_is_below_it() -> None:
+    assert "over_engines" in run_fences(ROOT / "docs" / "speed.md")
+
+
 def test_links_to_files_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -12,7 +12,7 @@ from jina_local.errors import DeviceUnavailableError, InvalidOptionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["resolve_device", "resolve_dtype"]
+__all__ = ["check_dtype", "resolve_device", "resolve_dtype"]
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -20,6 +20,7 @@ _DTYPES: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
 }
 _DEVICES = ("cpu", "cuda", "mps")
+_LEAST_WIDTH = 512
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,15 +54,41 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on CUDA and float32 elsewhere.
+def check_dtype(name: str) -> None:
+    """Refuse what is no dtype that the engine computes in.
+
+    Raises:
+        InvalidOptionError: If so.
+    """
+    if name != "auto" and name not in _DTYPES:
+        msg = f"dtype {name!r} is not one of 'auto', {', '.join(map(repr, _DTYPES))}"
+        raise InvalidOptionError(msg)
+
+
+def resolve_dtype(name: str, device: torch.device, width: int) -> torch.dtype:
+    """The dtype of a name; `auto` is the fastest whose vectors are as good.
+
+    That is bfloat16 on CUDA and on processors that multiply it themselves, and float32 elsewhere.
+    On a processor small models, such as the demo model, gain nothing by it.
+
+    Args:
+        name: A dtype, or `auto`.
+        device: Where the model runs.
+        width: D.
 
     Raises:
         InvalidOptionError: If the name is not of a dtype that the engine computes in.
     """
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in _DTYPES:
-        msg = f"dtype {name!r} is not one of 'auto', {', '.join(map(repr, _DTYPES))}"
-        raise InvalidOptionError(msg)
-    return _DTYPES[name]
+    check_dtype(name)
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16
+    multiplies = device.type == "cpu" and width >= _LEAST_WIDTH and _processor_has_bfloat16()
+    return torch.bfloat16 if multiplies else torch.float32
+
+
+def _processor_has_bfloat16() -> bool:
+    """Whether there is AMX or AVX512-BF16; PyTorch has no public question for it."""
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)

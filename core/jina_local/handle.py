@@ -5,21 +5,20 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from jina_local.devices import resolve_device, resolve_dtype
+from jina_local.devices import check_dtype, resolve_device, resolve_dtype
 from jina_local.errors import EngineClosedError
 from jina_local.fingerprint import embedding_fingerprint, weights_id
 from jina_local.inputs import check_dimensions, check_flag, check_integer, check_texts
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
-from jina_local.token_budget import TokenBudget
+from jina_local.token_budget import TokenBudget, default_tokens
+from jina_local.widths import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["ModelHandle"]
-
-_BATCH_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 
 
 class ModelHandle:
@@ -41,8 +40,10 @@ class ModelHandle:
         batch_tokens: int | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        default = _BATCH_TOKENS[model.device.type]
-        self._budget = TokenBudget(_check_batch_tokens(batch_tokens) or default)
+        width = model.checkpoint.config.width
+        self._budget = TokenBudget(
+            _check_batch_tokens(batch_tokens) or default_tokens(model.device, width, model.dtype)
+        )
         self._loaded: LoadedModel | None = model
         self._release = weakref.finalize(self, on_close) if on_close else None
 
@@ -70,7 +71,8 @@ class ModelHandle:
             revision: Branch, tag or commit on the hub.
             device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda`, `cuda:N`; `mps` is
                 untested.
-            dtype: `auto` (float32 on CPU, bfloat16 on CUDA), `float32`, `bfloat16`, `float16`.
+            dtype: `auto` (bfloat16 on CUDA and on processors with AMX or AVX512-BF16, else
+                float32), `float32`, `bfloat16`, `float16`.
             local_files_only: Use the hub's cache and touch no network.
             cache_dir: Where the hub's files are kept.
             token: Access token for gated repositories.
@@ -86,7 +88,7 @@ class ModelHandle:
         _check_batch_tokens(batch_tokens)
         check_flag("canary", canary)
         place = resolve_device(device)
-        precision = resolve_dtype(dtype, place)
+        check_dtype(dtype)
         found = resolve_source(
             source,
             revision=revision,
@@ -94,6 +96,7 @@ class ModelHandle:
             cache_dir=cache_dir,
             token=token,
         )
+        precision = resolve_dtype(dtype, place, width_of(found))
         model = load_model(found, device=place, dtype=precision, canary=canary)
         return cls(model, batch_tokens=batch_tokens)
 

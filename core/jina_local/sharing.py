@@ -11,11 +11,12 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jina_local.devices import resolve_device, resolve_dtype
+from jina_local.devices import check_dtype, resolve_device, resolve_dtype
 from jina_local.engine import Engine
 from jina_local.inputs import check_integer
 from jina_local.loading import LoadedModel, load_model
 from jina_local.source import resolve_source
+from jina_local.widths import width_of
 
 __all__ = ["shared_engine"]
 
@@ -86,7 +87,7 @@ def shared_engine(
     if batch_tokens is not None:
         check_integer("batch_tokens", batch_tokens, 1)
     place = resolve_device(device)
-    precision = resolve_dtype(dtype, place)
+    check_dtype(dtype)
     found = resolve_source(
         source,
         revision=revision,
@@ -94,6 +95,7 @@ def shared_engine(
         cache_dir=cache_dir,
         token=token,
     )
+    precision = resolve_dtype(dtype, place, width_of(found))
     key = (found.folder, str(place), str(precision))
     entry = _registry.acquire(key)
     try:

@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-__all__ = ["TokenBudget"]
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TokenBudget", "default_tokens", "tokens_that_fit"]
+
+_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 16384, "mps": 4096}
+_LEAST_TOKENS = 256
+_WIDE_RESULTS = 16  # times the width, of one token: what a layer holds at its fullest
+_SHARE_OF_FREE = 2
+
+
+def default_tokens(device: torch.device, width: int, dtype: torch.dtype) -> int:
+    """How many tokens a pass may have if nobody says: as many as keep a device busy and fit.
+
+    Args:
+        device: Where the model runs, and is loaded already.
+        width: D.
+        dtype: What it computes in.
+    """
+    tokens = _TOKENS[device.type]
+    if device.type != "cuda":
+        return tokens
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(tokens, tokens_that_fit(free, width, dtype))
+
+
+def tokens_that_fit(free: int, width: int, dtype: torch.dtype) -> int:
+    """How many tokens half of some free bytes are enough for."""
+    per_token = _WIDE_RESULTS * width * dtype.itemsize
+    return max(_LEAST_TOKENS, free // _SHARE_OF_FREE // per_token)
 
 
 class TokenBudget:

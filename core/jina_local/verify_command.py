@@ -61,15 +61,18 @@ def verify(
     if only_engine and oracles is not None:
         msg = "--only-engine takes no --oracles"
         raise typer.BadParameter(msg)
-    from jina_local.devices import resolve_device, resolve_dtype
+    from jina_local.devices import check_dtype, resolve_device, resolve_dtype
     from jina_local.loading import load_model
     from jina_local.source import resolve_source
     from jina_local.verification import verify as run_checks
+    from jina_local.widths import width_of
 
     known = None if only_engine else _read(oracles)
     place = resolve_device(device)
-    precision = resolve_dtype(dtype, place)
-    loaded = load_model(resolve_source(model), device=place, dtype=precision)
+    check_dtype(dtype)
+    found = resolve_source(model)
+    precision = resolve_dtype(dtype, place, width_of(found))
+    loaded = load_model(found, device=place, dtype=precision)
     with progress("verifying", total=_STEPS) as report:
         result = run_checks(loaded, known, progress=report and _in_steps(report))
     if as_json:

@@ -11,7 +11,9 @@ from jina_local.source import resolve_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["width_without_loading"]
+    from jina_local.source import ModelSource
+
+__all__ = ["width_of", "width_without_loading"]
 
 
 def width_without_loading(
@@ -29,7 +31,15 @@ def width_without_loading(
         found = resolve_source(
             source, revision=revision, local_files_only=True, cache_dir=cache_dir, token=None
         )
-        width = read_json(found.folder / "config.json").get("hidden_size")
     except (JinaLocalError, OSError):
         return otherwise
-    return width if isinstance(width, int) and width > 0 else otherwise
+    return width_of(found) or otherwise
+
+
+def width_of(source: ModelSource) -> int:
+    """D of a checkpoint on disk; 0 if its config.json does not say."""
+    try:
+        width = read_json(source.folder / "config.json").get("hidden_size")
+    except (JinaLocalError, OSError):
+        return 0
+    return width if isinstance(width, int) and width > 0 else 0

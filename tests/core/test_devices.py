@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
-from jina_local.devices import resolve_device, resolve_dtype
+from jina_local.devices import check_dtype, resolve_device, resolve_dtype
 from jina_local.errors import DeviceUnavailableError, InvalidOptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -70,15 +75,35 @@ def test_a_device_is_a_name(name: object) -> None:
         resolve_device(name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("device", "dtype"),
-    [(CPU, torch.float32), (CUDA, torch.bfloat16), (torch.device("mps"), torch.float32)],
-    ids=str,
-)
-def test_auto_is_bfloat16_on_cuda_and_float32_elsewhere(
-    device: torch.device, dtype: torch.dtype
+@pytest.mark.parametrize("width", [64, 256, 1024])
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+@pytest.mark.parametrize("device", [CPU, CUDA, torch.device("mps")], ids=str)
+def test_auto_is_bfloat16_where_it_is_multiplied_and_pays(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, has_bfloat16: bool, width: int
 ) -> None:
-    assert resolve_dtype("auto", device) is dtype
+    monkeypatch.setattr("jina_local.devices._processor_has_bfloat16", lambda: has_bfloat16)
+    pays = device == CUDA or (device == CPU and has_bfloat16 and width >= 512)
+    expected = torch.bfloat16 if pays else torch.float32
+    assert resolve_dtype("auto", device, width) is expected
+
+
+@pytest.mark.parametrize("amx", [False, True])
+@pytest.mark.parametrize("avx512", [False, True])
+def test_processors_are_asked_for_either_instruction(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    expected = torch.bfloat16 if amx or avx512 else torch.float32
+    assert resolve_dtype("auto", CPU, 1024) is expected
+
+
+def test_a_pytorch_that_cannot_say_has_no_such_instructions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert resolve_dtype("auto", CPU, 1024) is torch.float32
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
@@ -86,12 +111,17 @@ def test_auto_is_bfloat16_on_cuda_and_float32_elsewhere(
 def test_a_named_dtype_is_that_dtype_on_any_device(
     dtype: torch.dtype, device: torch.device
 ) -> None:
-    assert resolve_dtype(str(dtype).removeprefix("torch."), device) is dtype
+    assert resolve_dtype(str(dtype).removeprefix("torch."), device, 1024) is dtype
 
 
 @pytest.mark.parametrize("name", ["float64", "fp16", "bf16", "int8", "torch.float32", "AUTO", ""])
-def test_an_unknown_dtype_is_refused_with_the_choices(name: str) -> None:
+@pytest.mark.parametrize(
+    "refuses", [check_dtype, lambda name: resolve_dtype(name, CPU, 64)], ids=["check", "resolve"]
+)
+def test_an_unknown_dtype_is_refused_with_the_choices(
+    refuses: Callable[[str], object], name: str
+) -> None:
     with pytest.raises(InvalidOptionError) as raised:
-        resolve_dtype(name, CPU)
+        refuses(name)
     expected = f"dtype {name!r} is not one of 'auto', 'float32', 'bfloat16', 'float16'"
     assert str(raised.value) == expected

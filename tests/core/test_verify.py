@@ -70,7 +70,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
 def verified(folder: Path | str, oracles: Path, *, dtype: str = "float32") -> Verification:
     device = resolve_device("cpu")
     source = resolve_source(folder)
-    model = load_model(source, device=device, dtype=resolve_dtype(dtype, device))
+    model = load_model(source, device=device, dtype=resolve_dtype(dtype, device, 64))
     return verify(model, read_oracles(oracles))
 
 
