@@ -134,7 +134,8 @@ def any_model_is_the_demo(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
 
     def load_demo(*args: Any, **options: Any) -> Engine:
-        asked.append(inspect.signature(load).bind(*args, **options).arguments["model"])
+        inspect.signature(load).bind(*args, **options)
+        asked.append(args[0])
         return load("demo")
 
     monkeypatch.setattr(Engine, "load", load_demo)
@@ -196,6 +197,9 @@ def test_commands_are_such_that_the_command_line_takes_them(document: str) -> No
                     context = command.make_context(name, arguments[:1], parent=context)
                     name, command, arguments = command.resolve_command(context, arguments)  # noqa: PLW2901
                 command.make_context(name, arguments, parent=context)
+            elif name == "python":
+                assert arguments[:2] == ["-m", "benchmarks"]
+                assert (ROOT / "benchmarks" / f"{arguments[2]}.py").is_file()
             else:
                 assert name == "make", name
 

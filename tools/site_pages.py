@@ -52,6 +52,7 @@ _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _INFO = re.compile(r"\A```(\w*).*")
 _TARGET = re.compile(r'(\]\(|\b(?:src|srcset|href)=")(?![a-z]+:|#)([^)"#\s]+)')
+_OF_A_MODULE = "{heading_level: 2, members: false, show_root_full_path: true}"
 _LANGUAGES = {".py": "python", ".json": "json", ".md": "markdown"}
 
 
@@ -114,12 +115,12 @@ def public_names(module: str) -> list[str]:
 def _reference(page: str, modules: tuple[str, ...]) -> str:
     """A page that has mkdocstrings explain modules and each of their public names."""
     title = page.removeprefix("reference/").removesuffix(".md")
-    parts = [f"# {title}: reference"]
+    parts = [f"# Reference: {title}"]
     seen: set[str] = set()
     for module in modules:
-        parts.append(f"## `{module}`\n\n::: {module}\n    options:\n      members: false\n")
+        parts.append(f"::: {module}\n    options: {_OF_A_MODULE}\n")
         names = [name for name in public_names(module) if name not in seen]
-        parts += [f"::: {module}.{name}\n    options:\n      heading_level: 3\n" for name in names]
+        parts += [f"::: {module}.{name}\n" for name in names]
         seen |= set(names)
     return "\n\n".join(parts)
 
