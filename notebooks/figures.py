@@ -24,6 +24,7 @@ __all__ = ["COLORS", "along", "drawn", "heat_maps"]
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito: colour-blind people tell them apart. Late is the first, plain the second."""
 _INK, _FAINT = "#222222", "#d9d9d9"
+_MOST_COLUMNS = 8  # of a table that stands beside another
 _DPI = 100  # of the screen; the picture has twice as many
 _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
@@ -76,7 +77,7 @@ def heat_maps(
     column_label: str,
     description: str,
 ) -> Image:
-    """Tables of cosine similarities side by side, on one scale of colours.
+    """Tables of cosine similarities, on one scale of colours: side by side, or stacked if wide.
 
     Args:
         scores: Titles and similarities, (R, C) each.
@@ -89,24 +90,30 @@ def heat_maps(
     lowest = min(float(table.min()) for table in scores.values())
     highest = max(float(table.max()) for table in scores.values())
 
+    is_wide = len(columns) > _MOST_COLUMNS
+    grid = (len(scores), 1) if is_wide else (1, len(scores))
+
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(*grid, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, table) in zip(panels, scores.items(), strict=True):
-            image = axes.imshow(table, cmap="cividis", vmin=lowest, vmax=highest, aspect="auto")
-            _write_scores(axes, table, (lowest + highest) / 2)
+            image = axes.imshow(table, cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
+            _write_scores(axes, table, 0.45 * lowest + 0.55 * highest)
             axes.set_title(title)
             axes.set_xticks(range(len(columns)), columns)
             axes.set_yticks(range(len(rows)), rows)
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
-            axes.set_xlabel(column_label)
-        panels[0].set_ylabel(row_label)
+            if not is_wide or axes is panels[-1]:
+                axes.set_xlabel(column_label)
+            if is_wide or axes is panels[0]:
+                axes.set_ylabel(row_label)
         figure.colorbar(image, ax=list(panels), label="cosine similarity", pad=0.02)
 
-    return drawn(draw, size=(8.0, 1.5 + 0.42 * len(rows)), description=description)
+    height = 1.3 + grid[0] * (0.3 + 0.42 * len(rows))
+    return drawn(draw, size=(8.0, height), description=description)
 
 
-def _write_scores(axes: Axes, table: np.ndarray, middle: float) -> None:
+def _write_scores(axes: Axes, table: np.ndarray, dark: float) -> None:
     """The numbers in their cells; the best of each row in bold."""
     for row, values in enumerate(table):
         for column, value in enumerate(values):
@@ -116,7 +123,7 @@ def _write_scores(axes: Axes, table: np.ndarray, middle: float) -> None:
                 f"{value:.2f}",
                 horizontalalignment="center",
                 verticalalignment="center",
-                color="white" if value < middle else "black",
+                color="white" if value > dark else _INK,
                 fontsize=9,
                 fontweight="bold" if column == values.argmax() else "normal",
             )
