@@ -21,7 +21,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "notebooks.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LIST = ROOT / "notebooks" / "README.md"
 QUICK = ("01", "02")
+NOTICE = "loading the demo model of jina-local: "
 OURS = {
     "jina_local",
     "jina_local_eval",
@@ -83,6 +85,24 @@ def test_a_notebook_asks_one_question(path: Path) -> None:
     assert title.endswith("?")
 
 
+def test_the_list_of_notebooks_has_their_questions_in_their_order() -> None:
+    listed = re.findall(r"^\| \[(\d\d)\]\((.+)\) \| (.+) \|$", LIST.read_text(), re.MULTILINE)
+    assert listed == [
+        (
+            path.name[:2],
+            path.name,
+            sources(path, "markdown")[0].partition("\n")[0].removeprefix("# "),
+        )
+        for path in NOTEBOOKS
+    ]
+
+
+@every_notebook
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", "".join(sources(path, "markdown"))):
+        assert (path.parent / target).exists(), target
+
+
 @every_notebook
 def test_the_real_model_is_one_edit_away_and_its_licence_is_stated(path: Path) -> None:
     code = sources(path, "code")
@@ -110,7 +130,8 @@ def test_a_notebook_was_run_from_top_to_bottom_and_nothing_complained(path: Path
     shown = outputs(path)
     assert shown
     assert not [one for one in shown if one["output_type"] == "error"]
-    assert not [one for one in shown if one.get("name") == "stderr"]
+    errors = ["".join(one["text"]) for one in shown if one.get("name") == "stderr"]
+    assert all(re.fullmatch(f"({NOTICE}.*\n)+", error) for error in errors), errors
     assert json.loads(path.read_text())["metadata"] == tool.METADATA
 
 

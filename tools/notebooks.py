@@ -118,21 +118,19 @@ def differences(committed: Any, seen: Any) -> Iterator[str]:  # noqa: ANN401
 
 
 def shown(outputs: list[Any]) -> list[tuple[str, str]]:
-    """Kinds and contents of outputs: streams put together, of rich outputs image and text."""
-    found: list[tuple[str, str]] = []
+    """Kinds and contents of outputs: each stream as a whole, then of rich outputs image or text."""
+    streams: dict[str, str] = {}  # which of the two comes first is a matter of chance
+    rich: list[tuple[str, str]] = []
     for output in outputs:
         if output.output_type == "stream":
-            if found and found[-1][0] == output.name:
-                found[-1] = (output.name, found[-1][1] + output.text)
-            else:
-                found.append((output.name, output.text))
+            streams[output.name] = streams.get(output.name, "") + output.text
         elif output.output_type == "error":
-            found.append(("error", f"{output.ename}: {output.evalue}"))
+            rich.append(("error", f"{output.ename}: {output.evalue}"))
         elif "image/png" in output.data:
-            found.append(("image", output.data["image/png"]))
+            rich.append(("image", output.data["image/png"]))
         else:
-            found.append(("text", output.data.get("text/plain", "")))
-    return found
+            rich.append(("text", output.data.get("text/plain", "")))
+    return sorted(streams.items()) + rich
 
 
 def same(old: str, new: str) -> bool:
