@@ -67,6 +67,8 @@ def execute(path: Path, *, model: str | None = None) -> Any:  # noqa: ANN401 - n
 
     Raises:
         nbclient.exceptions.CellExecutionError: If a cell raises.
+        nbclient.exceptions.CellTimeoutError: If it takes five minutes.
+        nbclient.exceptions.DeadKernelError: If the kernel is gone.
     """
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
@@ -88,7 +90,7 @@ def execute(path: Path, *, model: str | None = None) -> Any:  # noqa: ANN401 - n
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(path.parent)}},
-        ).execute(env={**os.environ, **_OFFLINE, "IPYTHONDIR": clean})
+        ).execute(env={**os.environ, **_OFFLINE, "IPYTHONDIR": clean}, cleanup_kc=True)
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
@@ -182,7 +184,7 @@ def write(notebook: Any, path: Path) -> None:  # noqa: ANN401
 def main() -> int:
     """Execute notebooks; the exit code is 1 if one shows something else than what is committed."""
     import nbformat
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="such as 02; default: all")
@@ -199,7 +201,7 @@ def main() -> int:
             committed = nbformat.read(path, as_version=4)
             compared = not (arguments.write or arguments.model)
             problems = list(differences(committed, seen)) if compared else []
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             problems = [str(error)]
         seconds = time.perf_counter() - start
         print(f"{path.name}: {'FAILED' if problems else 'ok'}, {seconds:.1f} s", flush=True)
