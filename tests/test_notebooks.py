@@ -14,9 +14,12 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.checkpoints import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "notebooks.py"
@@ -190,6 +193,17 @@ def is_ours(module: str) -> bool:
 def test_a_notebook_shows_today_what_is_committed(number: str) -> None:
     done = subprocess.run(
         [sys.executable, str(TOOL), number], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_another_model_is_one_edit_away(tiny: Checkpoint) -> None:
+    """Of another width, with adapters that nobody has trained: everything still works."""
+    done = subprocess.run(
+        [sys.executable, str(TOOL), QUICK[0], "--model", str(tiny.folder)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
