@@ -11,10 +11,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format build ship lowest bench docs clean
+.PHONY: help demo test check format notebooks outputs build ship lowest bench docs clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.runtime ## Index the Python standard library's documentation and search it
 	@$(BIN)/jina-local demo --to edge:.demo
@@ -31,6 +31,12 @@ check: $(VENV)/.dev ## Format check, lint, types
 format: $(VENV)/.dev ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
+
+notebooks: $(VENV)/.dev ## Execute all notebooks, and compare what they show with what is committed
+	@$(BIN)/python tools/notebooks.py
+
+outputs: $(VENV)/.dev ## Execute all notebooks, and keep what they show
+	@$(BIN)/python tools/notebooks.py --write
 
 build: $(VENV)/.dev ## Source distribution, and from it the wheel, into dist/
 	@rm -rf dist

@@ -1,0 +1,173 @@
+"""The figures that notebooks share: a white card each, fine on a light and on a dark page.
+
+Every function draws one figure and gives it back as a PNG that the notebook shows, sharp on screens
+of high resolution, with a description for those who do not see it.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import PIL.Image
+from IPython.display import Image
+from matplotlib import style
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from matplotlib.axes import Axes
+
+__all__ = ["COLORS", "along", "drawn", "heat_maps"]
+
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+"""Of Okabe and Ito: colour-blind people tell them apart. Late is the first, plain the second."""
+_INK, _FAINT = "#222222", "#d9d9d9"
+_MOST_COLUMNS = 8  # of a table that stands beside another
+_DPI, _SHARPNESS = 100, 1.6  # dots per inch of the page, and how many more the picture has
+_STYLE: Mapping[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": _FAINT,
+    "axes.facecolor": "white",
+    "axes.labelcolor": _INK,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.color": _INK,
+    "text.parse_math": False,  # a dollar is a dollar
+    "xtick.labelcolor": _INK,
+    "xtick.labelsize": 9,
+    "ytick.labelcolor": _INK,
+    "ytick.labelsize": 9,
+}
+
+
+def drawn(draw: Callable[[Figure], None], *, size: tuple[float, float], description: str) -> Image:
+    """A figure in the style of all notebooks, as a picture to show.
+
+    Args:
+        draw: Draws on the empty figure that it is given.
+        size: Width and height in inches; 8 fill a page.
+        description: What there is to see, in a sentence.
+    """
+    with style.context(["default", dict(_STYLE)]):
+        figure = Figure(figsize=size)
+        draw(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=_SHARPNESS * _DPI)
+    return Image(_smaller(file), width=round(size[0] * _DPI), alt=description)
+
+
+def _smaller(png: io.BytesIO) -> bytes:
+    """The same picture in 128 colours, in a third of the bytes."""
+    file = io.BytesIO()
+    with PIL.Image.open(png) as picture:
+        picture.convert("RGB").quantize(128).save(file, format="png", optimize=True)
+    return file.getvalue()
+
+
+def heat_maps(
+    scores: Mapping[str, np.ndarray],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_label: str,
+    column_label: str,
+    description: str,
+) -> Image:
+    """Tables of cosine similarities, on one scale of colours: side by side, or stacked if wide.
+
+    Args:
+        scores: Titles and similarities, (R, C) each.
+        rows: R labels.
+        columns: C labels.
+        row_label: What the rows are.
+        column_label: What the columns are.
+        description: What there is to see, in a sentence.
+    """
+    lowest = min(float(table.min()) for table in scores.values())
+    highest = max(float(table.max()) for table in scores.values())
+
+    is_wide = len(columns) > _MOST_COLUMNS
+    grid = (len(scores), 1) if is_wide else (1, len(scores))
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(*grid, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (title, table) in zip(panels, scores.items(), strict=True):
+            image = axes.imshow(table, cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
+            _write_scores(axes, table, 0.4 * lowest + 0.6 * highest)
+            axes.set_title(title)
+            axes.set_xticks(range(len(columns)), columns)
+            axes.set_yticks(range(len(rows)), rows)
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
+            if not is_wide or axes is panels[-1]:
+                axes.set_xlabel(column_label)
+            if is_wide or axes is panels[0]:
+                axes.set_ylabel(row_label)
+        figure.colorbar(image, ax=list(panels), label="cosine similarity", pad=0.02)
+
+    height = 1.3 + grid[0] * (0.3 + 0.42 * len(rows))
+    return drawn(draw, size=(8.0, height), description=description)
+
+
+def _write_scores(axes: Axes, table: np.ndarray, dark: float) -> None:
+    """The numbers in their cells; the best of each row in bold."""
+    for row, values in enumerate(table):
+        for column, value in enumerate(values):
+            axes.text(
+                column,
+                row,
+                f"{value:.2f}",
+                horizontalalignment="center",
+                verticalalignment="center",
+                color="white" if value > dark else _INK,
+                fontsize=9,
+                fontweight="bold" if column == values.argmax() else "normal",
+            )
+
+
+def along(
+    edges: np.ndarray,
+    series: Mapping[str, np.ndarray],
+    *,
+    x_label: str,
+    y_label: str,
+    description: str,
+    marks: Sequence[float] = (),
+) -> Image:
+    """Values of the stretches of a document, from its beginning to its end.
+
+    Args:
+        edges: Where the S stretches begin, and where the last one ends, (S + 1,).
+        series: Labels and values, (S,) each.
+        x_label: What the edges are, with their unit.
+        y_label: What the values are, with their unit.
+        description: What there is to see, in a sentence.
+        marks: Places to mark with a dashed line.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for color, (label, values) in zip(COLORS, series.items(), strict=False):
+            axes.stairs(values, edges, baseline=None, color=color, linewidth=1.8, label=label)
+        for mark in marks:
+            axes.axvline(mark, color="#8c8c8c", linewidth=1.0, linestyle="--")
+        axes.set_xlim(edges[0], edges[-1])
+        axes.grid(axis="y")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(series))
+
+    return drawn(draw, size=(8.0, 3.2), description=description)
