@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import PIL.Image
 from IPython.display import Image
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito: colour-blind people tell them apart. Late is the first, plain the second."""
 _INK, _FAINT = "#222222", "#d9d9d9"
 _MOST_COLUMNS = 8  # of a table that stands beside another
-_DPI = 100  # of the screen; the picture has twice as many
+_DPI, _SHARPNESS = 100, 1.6  # dots per inch of the page, and how many more the picture has
 _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": _FAINT,
@@ -64,8 +65,16 @@ def drawn(draw: Callable[[Figure], None], *, size: tuple[float, float], descript
         figure = Figure(figsize=size)
         draw(figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=2 * _DPI, metadata={"Software": None})
-    return Image(file.getvalue(), width=round(size[0] * _DPI), alt=description)
+        figure.savefig(file, format="png", dpi=_SHARPNESS * _DPI)
+    return Image(_smaller(file), width=round(size[0] * _DPI), alt=description)
+
+
+def _smaller(png: io.BytesIO) -> bytes:
+    """The same picture in 128 colours, in a third of the bytes."""
+    file = io.BytesIO()
+    with PIL.Image.open(png) as picture:
+        picture.convert("RGB").quantize(128).save(file, format="png", optimize=True)
+    return file.getvalue()
 
 
 def heat_maps(
@@ -97,7 +106,7 @@ def heat_maps(
         panels = figure.subplots(*grid, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, table) in zip(panels, scores.items(), strict=True):
             image = axes.imshow(table, cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
-            _write_scores(axes, table, 0.45 * lowest + 0.55 * highest)
+            _write_scores(axes, table, 0.4 * lowest + 0.6 * highest)
             axes.set_title(title)
             axes.set_xticks(range(len(columns)), columns)
             axes.set_yticks(range(len(rows)), rows)

@@ -82,11 +82,16 @@ def execute(path: Path, *, model: str | None = None) -> Any:  # noqa: ANN401 - n
             cell.source = cell.source.replace(MODEL_LINE, f"MODEL = {model!r}")
     with tempfile.TemporaryDirectory() as clean:
         # no spec but this interpreter's own, whatever kernels the user has installed
-        manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        manager = AsyncKernelManager(
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+            transport="ipc",  # sockets in a folder of ours: nobody else on the machine can listen
+            ip=f"{clean}/kernel",
+        )
         NotebookClient(
             notebook,
             km=manager,
             timeout=_SECONDS_A_CELL,
+            startup_timeout=_SECONDS_A_CELL,
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(path.parent)}},
