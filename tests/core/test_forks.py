@@ -117,7 +117,7 @@ def test_a_childs_child_computes_too(engine: Engine) -> None:
 
 def loaded_elsewhere(engine: Engine, device: str, process: int) -> Engine:
     model = dataclasses.replace(engine._model, device=torch.device(device), process=process)
-    return Engine(model)
+    return Engine(model, batch_tokens=64)
 
 
 def test_a_model_that_another_process_put_on_a_device_is_refused(engine: Engine) -> None:

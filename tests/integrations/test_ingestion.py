@@ -93,7 +93,10 @@ def test_coarse_vectors_are_normalized_prefixes_and_are_searched_first(
     first = np.argsort([-np.dot(vectors["coarse"], query[:8]) for vectors in stored])[:100]
     rescored = sorted((float(np.dot(stored[i]["full"], query)) for i in first), reverse=True)
     assert [hit.score for hit in found] == pytest.approx(rescored[:3], abs=1e-5)
-    assert JinaQdrant(client, "docs", engine, SMALL).search("number 7", limit=3) == found
+    again = JinaQdrant(client, "docs", engine, SMALL).search("number 7", limit=3)
+    assert [hit.id for hit in again] == [hit.id for hit in found]
+    # local Qdrant's sums depend on where numpy has put the vectors
+    assert [hit.score for hit in again] == pytest.approx([hit.score for hit in found], abs=1e-6)
 
 
 # Documents
