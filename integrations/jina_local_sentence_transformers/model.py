@@ -1,0 +1,62 @@
+"""The model itself: sentence-transformers', except that what is cut has unit length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch.nn import functional as F
+
+from jina_local.inputs import check_dimensions
+from jina_local_sentence_transformers.framework import SentenceTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+__all__ = ["JinaSentenceTransformer"]
+
+
+class JinaSentenceTransformer(SentenceTransformer):
+    """A `SentenceTransformer` over jina-local.
+
+    All of its methods are inherited. `encode_query` and `encode_document` take the tasks of these
+    roles, `encode(…, task=…)` and `encode(…, prompt_name=…)` any task: its adapter and its
+    instruction. Of vectors that are cut (`truncate_dim`) the length is 1, as the model was trained.
+    """
+
+    def _inference(
+        self,
+        inputs: Sequence[str],
+        *,
+        prompt: str | None,
+        batch_size: int,
+        show_progress_bar: bool,
+        output_value: str | None,
+        save_to_cpu: bool,
+        normalize_embeddings: bool,
+        truncate_dim: int | None,
+        device: str | torch.device | None = None,
+        task: str | None = None,
+        processing_kwargs: None = None,
+    ) -> Any:  # noqa: ANN401 - tensors, or lists of them, by `output_value`
+        """What `encode` calls, also in the processes of a pool."""
+        check_dimensions(truncate_dim, self[0].checkpoint().config.width)
+        cuts = truncate_dim is not None
+        found = super()._inference(
+            inputs,
+            prompt=prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            save_to_cpu=save_to_cpu,
+            normalize_embeddings=normalize_embeddings or cuts,
+            truncate_dim=truncate_dim,
+            device=device,
+            task=task,
+            processing_kwargs=processing_kwargs,
+        )
+        if output_value is None and cuts:
+            for one in found:
+                one["sentence_embedding"] = F.normalize(one["sentence_embedding"], dim=-1)
+        return found
