@@ -115,9 +115,6 @@ class JinaEncoder(TextInput):
         return moved
 
     def __getstate__(self) -> dict[str, Any]:
-        settings = replace(
-            self.settings, max_seq_length=self.max_seq_length, on_overflow=self.on_overflow
-        )
         where = replace(
             self._where,
             device=str(self._model.device),
@@ -125,7 +122,7 @@ class JinaEncoder(TextInput):
             canary=False,
         )
         return {
-            "settings": settings,
+            "settings": self.current_settings(),
             "adapters": dict(self._model.checkpoint.added),
             "where": where,
             "training": self.training,

@@ -16,6 +16,7 @@ from jina_local.config import read_json
 from jina_local.errors import CheckpointError, InvalidOptionError
 from jina_local.files import written_whole
 from jina_local.fingerprint import weights_id
+from jina_local.native_files import task_folder
 from jina_local.source import ModelSource, resolve_source
 from jina_local.tasks import ROLE_TASKS
 
@@ -33,7 +34,6 @@ __all__ = [
     "is_saved_model",
     "read_saved",
     "refuse_other_weights",
-    "task_folder",
     "write_settings",
 ]
 
@@ -162,8 +162,3 @@ def refuse_other_weights(settings: Settings, checkpoint: Checkpoint) -> None:
             "with base=…, the folder or hub id of those, or its vectors would be wrong"
         )
         raise CheckpointError(msg)
-
-
-def task_folder(folder: Path, task: str) -> Path:
-    """Where a task's adapter is saved, as the native layout names it."""
-    return folder / task.replace(".", "_").replace("-", "_")

@@ -12,9 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from jina_local.adapter_store import save_adapter
-from jina_local.errors import InvalidOptionError, TruncationWarning
+from jina_local.errors import InvalidOptionError, TextTooLongError, TruncationWarning
 from jina_local.fingerprint import weights_id
 from jina_local.inputs import check_choice, check_integer, check_supported, check_texts
+from jina_local.native_files import task_folder
 from jina_local.overflow import prepare_texts
 from jina_local.sequences import PooledSequence
 from jina_local_sentence_transformers.framework import InputModule, SentenceTransformer
@@ -22,7 +23,6 @@ from jina_local_sentence_transformers.settings import (
     SETTINGS_FILE,
     Where,
     read_saved,
-    task_folder,
     write_settings,
 )
 
@@ -124,8 +124,10 @@ class TextInput(InputModule):
         )
         limit = min(limit, limit if max_length is None else max_length)
         tokenized = self.text_tokenizer.tokenize(texts, [used.instruction] * len(texts))
+        if self.on_overflow == "error":
+            _refuse_too_long([len(one) for one in tokenized], limit)
         count = len(texts)
-        prepared = prepare_texts(tokenized, [used] * count, [self.on_overflow] * count, limit)
+        prepared = prepare_texts(tokenized, [used] * count, ["truncate"] * count, limit)
         if prepared.truncated.any():
             n_cut = int(prepared.truncated.sum())
             msg = f"{n_cut} of {count} texts of a batch were cut to {limit} tokens"
@@ -187,18 +189,23 @@ class TextInput(InputModule):
         """
         check_supported({"safe_serialization": (safe_serialization, True)})
         folder, adapters = Path(output_path), self.own_adapters()
-        own = self.checkpoint().own or self.checkpoint()
-        limit = self.max_seq_length
         settings = replace(
-            self.settings,
-            weights=weights_id(own),
+            self.current_settings(),
+            weights=weights_id(self.checkpoint().own or self.checkpoint()),
             added=tuple(adapter.task for adapter in adapters),
+        )
+        write_settings(settings, folder)
+        for adapter in adapters:
+            save_adapter(adapter, task_folder(folder, adapter.task))
+
+    def current_settings(self) -> Settings:
+        """The settings with what was set on the model since it was loaded."""
+        limit = self.max_seq_length
+        return replace(
+            self.settings,
             max_seq_length=None if limit == self.text_tokenizer.max_tokens else limit,
             on_overflow=self.on_overflow,
         )
-        for adapter in adapters:
-            save_adapter(adapter, task_folder(folder, adapter.task))
-        write_settings(settings, folder)
 
     @classmethod
     def load(  # noqa: PLR0917 - the signature that sentence-transformers calls
@@ -249,3 +256,14 @@ class TextInput(InputModule):
     def build(cls, settings: Settings, adapters: Mapping[str, AdapterSource], where: Where) -> Self:
         """Load the source and make the module of it."""
         raise NotImplementedError
+
+
+def _refuse_too_long(lengths: list[int], limit: int) -> None:
+    too_long = [row for row, length in enumerate(lengths) if length > limit]
+    if too_long:
+        msg = (
+            f"text {too_long[0]} of a batch has {lengths[too_long[0]]} tokens with its "
+            f"instruction, and max_seq_length is {limit} ({len(too_long)} texts are too long): "
+            "shorten it, or load the model with on_overflow='truncate'"
+        )
+        raise TextTooLongError(msg)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import torch
 
 from jina_local.checkpoint import Checkpoint, open_checkpoint
 from jina_local.errors import InvalidOptionError
+from jina_local.inputs import check_supported
+from jina_local.native_files import write_native
 from jina_local.own_adapters import with_adapters
 from jina_local.packing import pack
 from jina_local.tokens import TextTokenizer, read_tokenizer
 from jina_local.training import TrainableEncoder
-from jina_local_sentence_transformers.settings import Settings, Where, refuse_other_weights
+from jina_local_sentence_transformers.settings import (
+    HERE,
+    Settings,
+    Where,
+    refuse_other_weights,
+    write_settings,
+)
 from jina_local_sentence_transformers.task_choice import TaskChoice
 from jina_local_sentence_transformers.text_input import TextInput
 
@@ -79,6 +88,20 @@ class TrainableJinaEncoder(TextInput):
         """Adapters that the source does not have, or has otherwise."""
         names = dict.fromkeys((*self._checkpoint.added, *self.encoder.trained))
         return [self.encoder.adapter(name) for name in names]
+
+    def save(self, output_path: str, safe_serialization: bool = True) -> None:
+        """Save the adapters that are not the source's, or, trained as a whole, the whole model."""
+        if not self.encoder.train_base:
+            super().save(output_path, safe_serialization)
+            return
+        check_supported({"safe_serialization": (safe_serialization, True)})
+        folder = Path(output_path)
+        adapters = [self.encoder.adapter(name) for name in self.encoder.tasks.names]
+        settings = replace(
+            self.current_settings(), source=HERE, revision=None, weights="", added=()
+        )
+        write_native(folder, self._checkpoint, self.encoder.base_tensors(), adapters)
+        write_settings(settings, folder)
 
     def hidden_states(self, sequences: list[PooledSequence]) -> list[torch.Tensor]:
         """Hidden states of each sequence, float32 (t, D), in the order given."""
