@@ -19,10 +19,11 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from jina_local.adapter_files import LowRank
 from jina_local.adapter_store import Adapter
 from jina_local.errors import InvalidOptionError
+from jina_local.inputs import check_integer, check_supported
 from jina_local.tasks import NO_ADAPTER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jina_local.checkpoint import Checkpoint
     from jina_local.packing import PackedBatch
@@ -72,23 +73,38 @@ class TrainableEncoder(nn.Module):
             if isinstance(module, _LowRanks):
                 for number, part in enumerate(module.parts):
                     part.requires_grad_(number in numbers)
-        self._recompute = False
+        self._recompute_every = 0
 
     def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, object] | None = None
+        self,
+        gradient_checkpointing_kwargs: Mapping[str, object] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
     ) -> None:
-        """Compute each layer again in the backward pass instead of keeping what is inside of it.
+        """Compute layers again in the backward pass instead of keeping what is inside of them.
 
         Args:
-            gradient_checkpointing_kwargs: Accepted and not needed: the form that PyTorch
-                recommends is always used.
+            gradient_checkpointing_kwargs: At most `use_reentrant=False`, which holds anyway.
+            every_n_layers: Only every n-th layer is computed again.
+            offload: Only false.
+
+        Raises:
+            InvalidOptionError: If it is something else.
         """
-        del gradient_checkpointing_kwargs
-        self._recompute = True
+        check_supported(
+            {
+                "offload": (offload, False),
+                "gradient_checkpointing_kwargs": (
+                    dict(gradient_checkpointing_kwargs or {"use_reentrant": False}),
+                    {"use_reentrant": False},
+                ),
+            }
+        )
+        self._recompute_every = check_integer("every_n_layers", every_n_layers, 1)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep what the backward pass needs."""
-        self._recompute = False
+        self._recompute_every = 0
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Hidden states of every token, (T, D)."""
@@ -97,8 +113,9 @@ class TrainableEncoder(nn.Module):
         embedded = self.word(batch.ids, sides) + self.token_type(types, sides)
         x: torch.Tensor = self.embedding_norm(embedded)
         turns = _turns(batch.positions, self.config.head_width, self.config.rope_base)
-        for layer in self.layers:
-            if self._recompute and self.training and torch.is_grad_enabled():
+        every = self._recompute_every if self.training and torch.is_grad_enabled() else 0
+        for i, layer in enumerate(self.layers):
+            if every and i % every == 0:
                 x = recomputed(layer, x, sides, turns, batch.lengths, use_reentrant=False)
             else:
                 x = layer(x, sides, turns, batch.lengths)

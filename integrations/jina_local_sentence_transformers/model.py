@@ -10,7 +10,7 @@ from jina_local.inputs import check_dimensions
 from jina_local_sentence_transformers.framework import SentenceTransformer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -24,6 +24,17 @@ class JinaSentenceTransformer(SentenceTransformer):
     roles, `encode(…, task=…)` and `encode(…, prompt_name=…)` any task: its adapter and its
     instruction. Of vectors that are cut (`truncate_dim`) the length is 1, as the model was trained.
     """
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Mapping[str, object] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """What the trainer calls for `activation_checkpointing=True` in its arguments."""
+        self.gradient_checkpointing_enable(
+            activation_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload
+        )
 
     def _inference(
         self,

@@ -227,12 +227,29 @@ def test_a_mixed_batch_has_the_sum_of_the_gradients_of_its_tasks(checkpoint: Che
     assert_equal_gradients(together, gradients(encoder))
 
 
-def test_computing_layers_again_changes_no_gradient(checkpoint: Checkpoint) -> None:
+@pytest.mark.parametrize(("every", "n_kept"), [(1, 0), (2, TINY.n_layers // 2)])
+def test_computing_layers_again_changes_no_gradient(
+    checkpoint: Checkpoint, every: int, n_kept: int
+) -> None:
     encoder = TrainableEncoder(checkpoint, trained=[TASK]).train()
     kept = {name: g.clone() for name, g in trained(encoder, [TASK] * len(TEXTS)).items()}
-    encoder.gradient_checkpointing_enable()
+    encoder.gradient_checkpointing_enable(every_n_layers=every)
+    passes = []
+    for layer in encoder.layers:
+        layer.register_forward_pre_hook(lambda layer, *_: passes.append(layer))
     again = trained(encoder, [TASK] * len(TEXTS))
     assert all(torch.equal(again[name], kept[name]) for name in kept)
+    assert sorted(map(passes.count, encoder.layers)) == sorted(
+        [1] * n_kept + [2] * (TINY.n_layers - n_kept)
+    )
+
+
+def test_other_ways_to_save_memory_are_refused(checkpoint: Checkpoint) -> None:
+    encoder = TrainableEncoder(checkpoint, trained=[TASK])
+    encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    for options in ({"offload": True}, {"gradient_checkpointing_kwargs": {"use_reentrant": True}}):
+        with pytest.raises(InvalidOptionError, match="is not supported here"):
+            encoder.gradient_checkpointing_enable(**options)
 
 
 def test_an_adapter_comes_out_as_it_went_in(folder: Path) -> None:
