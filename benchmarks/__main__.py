@@ -22,7 +22,7 @@ _BENCHMARKS = (
     "concurrent_queries",
     "throughput",
 )
-_ON_REQUEST = ("gpu", "haystack_controls")  # need what not every machine has
+_ON_REQUEST = ("gpu", "haystack_controls", "onnx_files")  # need what not every machine has
 
 
 def main() -> None:

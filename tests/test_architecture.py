@@ -23,7 +23,7 @@ INTEGRATION_PACKAGES = {
 COMMAND_LINE_ONLY = {"typer", "rich", "tqdm", "matplotlib"}
 COMMAND_LINE = {
     *("chunks_command.py", "cli.py", "compare_command.py", "similarity_plot.py"),
-    *("pictures.py", "verify_command.py"),
+    *("export_command.py", "pictures.py", "verify_command.py"),
     *("command_options.py", "demo_command.py", "index_command.py", "index_report.py"),
     *("ingest_display.py", "inspect_commands.py", "search_command.py"),
     *("migrate_commands.py", "migrate_display.py", "migrate_options.py", "migrate_report.py"),

@@ -18,7 +18,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 HEAVY = {
     *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
     *("matplotlib", "semantic_text_splitter", "qdrant_edge", "mteb", "bm25s", "datasets"),
-    *("sentence_transformers", "accelerate"),
+    *("onnx", "onnxruntime", "onnxscript", "sentence_transformers", "accelerate"),
 }
 
 
@@ -91,8 +91,8 @@ def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert EXTRAS["all"] == ["jina-local[haystack,llama-index,qdrant]"]
     assert "flash-attn" in EXTRAS
     assert set(EXTRAS) == {
-        *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index", "qdrant"),
-        "sentence-transformers",
+        *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index"),
+        *("onnx", "qdrant", "sentence-transformers"),
     }
 
 

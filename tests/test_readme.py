@@ -44,6 +44,7 @@ def test_every_module_of_the_core_is_in_the_pipeline_table_or_helps_one_that_is(
         "compare_command",
         "devices",
         "errors",
+        "export_command",
         "files",
         "fingerprint",
         "forks",

@@ -21,28 +21,35 @@ from jina_local.errors import JinaLocalError
 from jina_local.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from jina_local.adapter_store import Adapter, read_adapter, save_adapter
     from jina_local.chunked_text import ChunkedText
     from jina_local.engine import Engine
     from jina_local.results import ChunkEmbeddings, Embeddings
     from jina_local.sharing import shared_engine
 
 __all__ = [
+    "Adapter",
     "ChunkEmbeddings",
     "ChunkedText",
     "Embeddings",
     "Engine",
     "JinaLocalError",
     "__version__",
+    "read_adapter",
+    "save_adapter",
     "shared_engine",
 ]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Adapter": "adapter_store",
         "ChunkEmbeddings": "results",
         "ChunkedText": "chunked_text",
         "Embeddings": "results",
         "Engine": "engine",
+        "read_adapter": "adapter_store",
+        "save_adapter": "adapter_store",
         "shared_engine": "sharing",
     },
 )

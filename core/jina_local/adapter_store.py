@@ -28,7 +28,7 @@ from jina_local.stored import check_tensors
 from jina_local.tasks import check_task_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["INSTRUCTION_FILE", "Adapter", "read_adapter", "save_adapter", "stored_instruction"]
 
@@ -86,6 +86,18 @@ class Adapter:
     def rank(self) -> int:
         """r, the rank of a PEFT folder with this adapter."""
         return max(left.shape[1] for _, left, _ in _stored_parts(self))
+
+    def copied(self) -> Adapter:
+        """The same values in tensors of its own, on the CPU and without gradients."""
+        updates = {
+            name: replace(
+                update,
+                left=update.left.detach().cpu().clone(),
+                right=update.right.detach().cpu().clone(),
+            )
+            for name, update in self.updates.items()
+        }
+        return replace(self, updates=updates)
 
     def named(self, task: str, instruction: str | None = None) -> Adapter:
         """The same updates for another task; its instruction stays unless one is given."""
@@ -168,6 +180,7 @@ def read_adapter(
         msg = f"{home} adapts what jina-embeddings-v3 does not have: {unknown[:8]}"
         raise CheckpointError(msg)
     check_tensors(opened.tensors, _paired_shapes(opened.tensors, rank), home)
+    _refuse_gaps(opened.tensors, read_json(home / PEFT_SETTINGS).get("target_modules"), home)
     about = _read_about(home)
     kept = stored_instruction(home) if instruction is None else instruction
     name = task or about.get("task") or home.resolve().name
@@ -229,6 +242,18 @@ _PEFT_NAMES: Mapping[str, str] = {
 }
 
 
+_KINDS: Mapping[str, str] = {
+    "word_embeddings": "word",
+    "token_type_embeddings": "token_type",
+    "q_proj": "q",
+    "k_proj": "k",
+    "v_proj": "v",
+    "o_proj": "out",
+    "fc1": "fc1",
+    "fc2": "fc2",
+}
+
+
 def _stored_parts(adapter: Adapter) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
     """Name in the transformers-native model, left (rows, r) and right (r, columns)."""
     for module, update in adapter.updates.items():
@@ -267,6 +292,23 @@ def _paired_shapes(tensors: Mapping[str, Any], rank: int) -> dict[str, tuple[int
         size = tensor.shape[1:] if rank_first else tensor.shape[:1]
         shapes[name] = (rank, *size) if rank_first else (*size, rank)
     return shapes
+
+
+def _refuse_gaps(tensors: Iterable[str], targets: object, folder: Path) -> None:
+    """What is adapted in one layer is so in all of them, and what is named is there."""
+    stems = {name.rpartition(".lora_")[0] for name in tensors}
+    of_layers = [stem.split(".")[1:] for stem in stems if "." in stem]
+    kinds = {kind for _, kind in of_layers}
+    n_layers = max((int(layer) + 1 for layer, _ in of_layers), default=0)
+    wanted = {f"layers.{i}.{kind}" for i in range(n_layers) for kind in kinds}
+    if missing := sorted(wanted - stems):
+        msg = f"{folder} has nothing for {missing[:8]}, which it adapts in other layers"
+        raise CheckpointError(msg)
+    found = kinds | stems | (set("qkv") if "qkv" in kinds else set())
+    named = targets if isinstance(targets, list) else []  # else a pattern, or PEFT's shorthand
+    if missing := [name for name in named if name in _KINDS and _KINDS[name] not in found]:
+        msg = f"{folder} has nothing for {missing}, which {PEFT_SETTINGS} names in target_modules"
+        raise CheckpointError(msg)
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from jina_local.tokens import TextTokenizer
 
 __all__ = [
+    "LICENCE_NOTE",
     "DeviceOption",
     "DimensionsOption",
     "DtypeOption",
@@ -107,6 +108,7 @@ def build_app() -> typer.Typer:
     # which take the options that are defined here
     from jina_local.chunks_command import chunks
     from jina_local.compare_command import compare
+    from jina_local.export_command import export
     from jina_local.verify_command import verify
 
     app = typer.Typer(
@@ -123,6 +125,7 @@ def build_app() -> typer.Typer:
     app.command()(chunks)
     app.command()(compare)
     app.command()(verify)
+    app.add_typer(export, name="export")
     for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
         command = _load_command(entry)
         if isinstance(command, typer.Typer):

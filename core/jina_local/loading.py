@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jina_local.checkpoint import Checkpoint, open_checkpoint
 from jina_local.encoder import Encoder, load_encoder
 from jina_local.errors import CheckpointError
-from jina_local.forks import compute_alone_after_fork
+from jina_local.forks import compute_alone_after_fork, refuse_lost_device
 from jina_local.own_adapters import with_adapters
 from jina_local.recognition import UNKNOWN_WEIGHTS, recognise
 from jina_local.tokens import TextTokenizer, read_tokenizer
@@ -100,6 +100,8 @@ def with_one_adapter_more(
         adapter: A PEFT folder, or an adapter in memory.
         instruction: The task's instruction; the one that comes with the adapter if `None`.
     """
+    compute_alone_after_fork()
+    refuse_lost_device(model)
     for stamp in model.checkpoint.files:
         stamp.refuse_change()
     checkpoint = with_adapters(model.checkpoint, {name: adapter}, instruction=instruction)

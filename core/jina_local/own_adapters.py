@@ -94,18 +94,13 @@ def adapter_of(checkpoint: Checkpoint, task: str | None) -> Adapter:
         msg = f"task is None, the base model, which has no adapter; {checkpoint.tasks.names} do"
         raise InvalidOptionError(msg)
     added = checkpoint.added.get(used.name)
-    if added is None:
-        for stamp in checkpoint.files:
-            stamp.refuse_change()
-        modules = (*EMBEDDINGS, *linear_modules(checkpoint.config))
-        found = {module: checkpoint.low_ranks(module)[used.adapter] for module in modules}
-    else:
-        found = dict(added.updates)
-    updates = {
-        module: replace(update, left=update.left.clone(), right=update.right.clone())
-        for module, update in found.items()
-    }
-    return Adapter(task=used.name, instruction=used.instruction, updates=updates)
+    if added is not None:
+        return added.copied()
+    for stamp in checkpoint.files:
+        stamp.refuse_change()
+    modules = (*EMBEDDINGS, *linear_modules(checkpoint.config))
+    updates = {module: checkpoint.low_ranks(module)[used.adapter] for module in modules}
+    return Adapter(task=used.name, instruction=used.instruction, updates=updates).copied()
 
 
 def adapter_stamps(
@@ -134,7 +129,7 @@ def _adapter(
     checkpoint: Checkpoint, name: str, source: AdapterSource, instruction: str | None
 ) -> Adapter:
     if isinstance(source, Adapter):
-        return source.named(name, instruction)
+        return source.copied().named(name, instruction)  # the caller may go on training
     kept = stored_instruction(source) if instruction is None else instruction
     if kept is None and name in checkpoint.tasks.names:
         kept = checkpoint.tasks.find(name).instruction

@@ -391,6 +391,18 @@ def test_an_exported_adapter_is_nobody_elses_memory(engine: Engine) -> None:
         assert (fingerprint(other, "mine"), fingerprint(other, "separation")) == before
 
 
+def test_an_adapter_in_training_does_not_change_the_engine_that_has_it(engine: Engine) -> None:
+    adapter = random_adapter(4)
+    for update in adapter.updates.values():
+        update.left.requires_grad_()
+    with engine.add_adapter("mine", adapter) as other:
+        before = fingerprint(other, "mine")
+        for update in adapter.updates.values():
+            with torch.no_grad():
+                update.left.zero_()
+        assert fingerprint(other, "mine") == before
+
+
 def test_the_new_engine_shares_the_word_table_and_lives_by_itself(tiny: Checkpoint) -> None:
     engine = Engine.load(tiny.folder, device="cpu", batch_tokens=512)
     other = engine.add_adapter("mine", random_adapter(4))
@@ -435,6 +447,8 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], objec
     save_file(tensors, path)
 
 
+Q_DOWN = "base_model.model.layers.1.self_attn.q_proj.lora_A.weight"
+Q_UP = "base_model.model.layers.1.self_attn.q_proj.lora_B.weight"
 A_DOWN = "base_model.model.layers.1.mlp.fc1.lora_A.weight"
 A_UP = "base_model.model.layers.1.mlp.fc1.lora_B.weight"
 REFUSED: dict[str, tuple[Callable[[Path], object], type[JinaLocalError], str]] = {
@@ -446,7 +460,22 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[JinaLocalError], str]] =
     "half a layer": (
         lambda f: edit_tensors(f, lambda t: (t.pop(A_UP), t.pop(A_DOWN))),
         CheckpointError,
-        r"layers\.1\.fc1 is missing",
+        r"nothing for \['layers\.1\.fc1'\]",
+    ),
+    "q of one layer": (
+        lambda f: edit_tensors(f, lambda t: (t.pop(Q_UP), t.pop(Q_DOWN))),
+        CheckpointError,
+        r"nothing for \['layers\.1\.q'\]",
+    ),
+    "a layer": (
+        lambda f: edit_tensors(f, lambda t: [t.pop(name) for name in list(t) if ".1." in name]),
+        CheckpointError,
+        r"layers\.1\.qkv is missing",
+    ),
+    "all that is named of one kind": (
+        lambda f: edit_tensors(f, lambda t: [t.pop(name) for name in list(t) if "fc2" in name]),
+        CheckpointError,
+        r"nothing for \['fc2'\]",
     ),
     "another width": (
         lambda f: edit_tensors(f, lambda t: t.update({A_DOWN: torch.zeros(4, 9)})),
