@@ -25,6 +25,24 @@ class JinaSentenceTransformer(SentenceTransformer):
     instruction. Of vectors that are cut (`truncate_dim`) the length is 1, as the model was trained.
     """
 
+    def preprocess(
+        self,
+        inputs: Sequence[str],
+        prompt: str | None = None,
+        task: str | None = None,
+        max_length: int | None = None,
+        processing_kwargs: None = None,
+    ) -> dict[str, torch.Tensor]:
+        """See `TextInput.preprocess`; the inherited one tries again with the prompt in the text."""
+        found: dict[str, torch.Tensor] = self[0].preprocess(
+            inputs,
+            prompt=prompt,
+            task=task,
+            max_length=max_length,
+            processing_kwargs=processing_kwargs,
+        )
+        return found
+
     def activation_checkpointing_enable(
         self,
         activation_checkpointing_kwargs: Mapping[str, object] | None = None,

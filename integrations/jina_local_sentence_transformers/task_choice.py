@@ -14,6 +14,8 @@ from jina_local.errors import InvalidOptionError
 from jina_local.tasks import ROLE_TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jina_local.tasks import Task, TaskTable
 
 __all__ = ["TaskChoice", "TaskPrompt"]
@@ -66,8 +68,8 @@ class TaskChoice:
         return self
 
     def prompts(self) -> dict[str, str]:
-        """Prompts by the names of tasks, and of the two roles."""
-        names = {"query": self.query, "document": self.document}
+        """Prompts by the names of tasks, and of the two roles; `text` is LlamaIndex's document."""
+        names = {"query": self.query, "document": self.document, "text": self.document}
         names |= {name: name for name in self.table.names}
         found = {key: self.table.find(name) for key, name in names.items()}
         return {key: TaskPrompt(task.instruction, str(task.name)) for key, task in found.items()}
@@ -100,6 +102,24 @@ class TaskChoice:
             )
             raise InvalidOptionError(msg)
         return found
+
+    def refuse_doubled(self, texts: Sequence[str]) -> None:
+        """Refuse texts that all begin with an instruction, as those with a prefix do.
+
+        Whoever puts it there, the text has no adapter, or the instruction twice.
+
+        Raises:
+            InvalidOptionError: If so.
+        """
+        for task in self.table.tasks:
+            instruction = task.instruction
+            if instruction and texts and all(text.startswith(instruction) for text in texts):
+                msg = (
+                    f"the texts begin with {instruction!r} already, the instruction of "
+                    f"{task.name!r}, which is put before every text by itself: leave out the "
+                    f"prefix, and say task={task.name!r} (Haystack: encode_kwargs)"
+                )
+                raise InvalidOptionError(msg)
 
     def _owner(self, prompt: str) -> Task:
         """The task whose instruction this is; where several share it, the one that has a role."""

@@ -81,12 +81,20 @@ class TextInput(InputModule):
 
         Frameworks make `SentenceTransformer` themselves; without our class its `truncate_dim`
         would give vectors that are not of unit length.
+
+        Raises:
+            InvalidOptionError: If it was given other prompts.
         """
         from jina_local_sentence_transformers.model import JinaSentenceTransformer
 
         if type(model) is SentenceTransformer:
             model.__class__ = JinaSentenceTransformer
-        model.prompts = self.choice.prompts()
+        prompts = self.choice.prompts()
+        given = {name: text for name, text in model.prompts.items() if text}
+        if other := {name: text for name, text in given.items() if text != prompts.get(name)}:
+            msg = f"prompts {other} are not this model's, which come with its tasks: {prompts}"
+            raise InvalidOptionError(msg)
+        model.prompts = prompts
 
     def preprocess(
         self,
@@ -110,7 +118,8 @@ class TextInput(InputModule):
 
         Raises:
             InvalidTextsError: If an input is not a string.
-            InvalidOptionError: If the task is unknown, or the prompt is not its own.
+            InvalidOptionError: If the task is unknown, the prompt is not its own, or all texts
+                begin with an instruction already.
             TextTooLongError: If a text is too long and `on_overflow` is `error`, or if the
                 instruction leaves no room.
         """
@@ -119,6 +128,7 @@ class TextInput(InputModule):
             raise InvalidOptionError(msg)
         texts = check_texts(inputs)
         used = self.choice.task(task, prompt)
+        self.choice.refuse_doubled(texts)
         limit = check_integer(
             "max_seq_length", self.max_seq_length, _SHORTEST, self.text_tokenizer.max_tokens
         )

@@ -262,6 +262,18 @@ def test_what_is_no_text_is_refused(model: JinaSentenceTransformer) -> None:
         model.encode_query(["\ud800"])
 
 
+@pytest.mark.parametrize("task", [None, "retrieval.query"])
+def test_texts_with_an_instruction_already_are_refused(
+    model: JinaSentenceTransformer, task: str | None
+) -> None:
+    """With a prefix there is no adapter, and with both there are two instructions."""
+    instruction = str(model.prompts["query"])
+    with pytest.raises(InvalidOptionError, match="leave out the prefix"):
+        model.encode([instruction + text for text in TEXTS], task=task)
+    quoting = [instruction + "is what the model puts before a query", "another text"]
+    assert len(model.encode(quoting, task=task)) == 2
+
+
 def test_prompts_that_were_changed_are_refused(tiny: Checkpoint) -> None:
     changed = load(tiny.folder, device="cpu")
     changed.prompts["query"] = "query: "
