@@ -14,9 +14,12 @@ SOURCES = sorted([*CORE.rglob("*.py"), *INTEGRATIONS.rglob("*.py")])
 
 FRAMEWORKS = {
     *("haystack", "llama_index", "qdrant_client", "tenacity", "transformers", "peft"),
-    *("mteb", "bm25s"),
+    *("mteb", "bm25s", "sentence_transformers", "datasets", "accelerate"),
 }
-INTEGRATION_PACKAGES = {"jina_local_eval", "jina_local_qdrant", "haystack_integrations"}
+INTEGRATION_PACKAGES = {
+    *("jina_local_eval", "jina_local_qdrant", "jina_local_sentence_transformers"),
+    "haystack_integrations",
+}
 COMMAND_LINE_ONLY = {"typer", "rich", "tqdm", "matplotlib"}
 COMMAND_LINE = {
     *("chunks_command.py", "cli.py", "compare_command.py", "similarity_plot.py"),

@@ -18,7 +18,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 HEAVY = {
     *("torch", "transformers", "numpy", "tokenizers", "haystack", "pydantic", "qdrant_client"),
     *("matplotlib", "semantic_text_splitter", "qdrant_edge", "mteb", "bm25s", "datasets"),
-    *("onnx", "onnxruntime", "onnxscript"),
+    *("onnx", "onnxruntime", "onnxscript", "sentence_transformers", "accelerate"),
 }
 
 
@@ -46,6 +46,7 @@ def test_all_is_sorted_and_everything_in_it_exists(package: str) -> None:
         "import jina_local",
         "import jina_local_eval",
         "import jina_local_qdrant",
+        "import jina_local_sentence_transformers",
         "from jina_local import JinaLocalError, __version__",
         "import haystack_integrations.components.embedders.jina_local",
         "import llama_index.embeddings.jina_local",
@@ -91,7 +92,7 @@ def test_all_is_the_three_integrations_and_never_flash_attn() -> None:
     assert "flash-attn" in EXTRAS
     assert set(EXTRAS) == {
         *("all", "chunks", "edge", "eval", "flash-attn", "haystack", "llama-index"),
-        *("onnx", "qdrant"),
+        *("onnx", "qdrant", "sentence-transformers"),
     }
 
 
