@@ -45,6 +45,7 @@ RUN_ELSEWHERE = {
     "docs/migrating.md": "integrations/test_migrating_docs.py",
     "docs/onnx.md": "core/test_onnx.py",
     "docs/qdrant-stores.md": "integrations/test_store_docs.py",
+    "docs/sentence-transformers.md": "integrations/sentence_transformers/test_st_docs.py",
     f"{HAYSTACK}/README.md": "integrations/haystack/test_haystack_docs.py",
     f"{LLAMA_INDEX}/README.md": "integrations/llama_index/test_llama_docs.py",
 }

@@ -40,6 +40,7 @@ REFERENCE = {
     "reference/haystack.md": (HAYSTACK,),
     "reference/llama-index.md": (LLAMA_INDEX,),
     "reference/evaluation.md": ("jina_local_eval",),
+    "reference/sentence-transformers.md": ("jina_local_sentence_transformers",),
     "reference/errors.md": (
         "jina_local.errors",
         "jina_local_qdrant.errors",

@@ -12,6 +12,7 @@ from jina_local.errors import InvalidOptionError, NonFiniteVectorError
 from jina_local.forks import compute_alone_after_fork, refuse_lost_device
 from jina_local.loading import LoadedModel, load_model
 from jina_local.packing import pack, split_by_tokens
+from jina_local.widths import width_of
 from jina_local_sentence_transformers.settings import Settings, Where, refuse_other_weights
 from jina_local_sentence_transformers.task_choice import TaskChoice
 from jina_local_sentence_transformers.text_input import TextInput
@@ -58,9 +59,10 @@ class JinaEncoder(TextInput):
     def build(cls, settings: Settings, adapters: Mapping[str, AdapterSource], where: Where) -> Self:
         """Load the source and make the module of it."""
         place = resolve_device(where.device)
-        precision = resolve_dtype(where.dtype, place)
+        found = where.find(settings)
+        precision = resolve_dtype(where.dtype, place, width_of(found))
         model = load_model(
-            where.find(settings),
+            found,
             device=place,
             dtype=precision,
             canary=where.canary,
