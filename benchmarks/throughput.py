@@ -158,7 +158,8 @@ def _in_a_process(folder: Path, plan: Plan, index: int | None) -> dict[str, Any]
     except subprocess.TimeoutExpired:
         return {**named, "skipped": f"took more than {_SECONDS_AT_MOST} s"}
     except subprocess.CalledProcessError as error:
-        return {**named, "skipped": error.stderr.strip().splitlines()[-1][:300]}
+        last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
+        return {**named, "skipped": last[:300]}
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**named, **result}
 
