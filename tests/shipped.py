@@ -34,12 +34,14 @@ def test_the_wheel_holds_our_packages_and_nothing_else() -> None:
         "jina_local",
         "jina_local_eval",
         "jina_local_qdrant",
+        "jina_local_sentence_transformers",
         "llama_index",
     }
     for package in (
         "jina_local",
         "jina_local_eval",
         "jina_local_qdrant",
+        "jina_local_sentence_transformers",
         "llama_index/embeddings/jina_local",
     ):
         assert f"{package}/py.typed" in shipped
