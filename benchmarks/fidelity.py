@@ -1,54 +1,104 @@
-"""How far bfloat16 vectors are from float32 ones, on a random checkpoint of the published size."""
+"""How far the vectors of every dtype and way of computing adapters are from float32.
+
+Twice: a random checkpoint of the published size with a few texts, and one of the same depth at a
+eighth of its width with two thousand texts of 1 to 2,000 tokens. The reference adds each adapter
+to its linear's result in float32, as PEFT does.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.adapter_ways import ways_of
 from benchmarks.full_size import full_size_checkpoint
+from benchmarks.throughput_texts import Writer
 
-__all__ = ["measure"]
-
-_LENGTHS = (3, 6, 12, 24, 48)
-
-
-def measure() -> dict[str, object]:
-    """Cosines over texts of many lengths under every task and none, and the speed of each dtype."""
+if TYPE_CHECKING:
     from jina_local import Engine
 
-    with full_size_checkpoint() as folder:
-        vectors, tokens_per_second, tasks = {}, {}, []
-        for dtype in ("float32", "bfloat16"):
+__all__ = ["Workload", "measure"]
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_REFERENCE = "side path"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is embedded.
+
+    Attributes:
+        width: D.
+        texts: N, of any length from one token on, short ones as often as long ones.
+        longest: Tokens of the longest text, about; `<s>`, `</s>` and instruction not counted.
+        n_layers: 24 as published.
+        dtypes: Which are measured.
+    """
+
+    width: int
+    texts: int
+    longest: int
+    n_layers: int = 24
+    dtypes: tuple[str, ...] = _DTYPES
+
+
+_WORKLOADS = {
+    "published size": Workload(width=1024, texts=40, longest=300, dtypes=("float32", "bfloat16")),
+    "an eighth of the width": Workload(width=128, texts=2000, longest=2000),
+}
+
+
+def measure(workloads: dict[str, Workload] | None = None) -> dict[str, object]:
+    """Cosines to the reference, under every task in turn."""
+    return {name: _measure_one(workload) for name, workload in (workloads or _WORKLOADS).items()}
+
+
+def _measure_one(workload: Workload) -> dict[str, object]:
+    from jina_local import Engine
+
+    found: dict[str, object] = {}
+    with full_size_checkpoint(workload.n_layers, workload.width) as folder:
+        reference = None
+        for dtype in workload.dtypes:
             with Engine.load(folder, device="cpu", dtype=dtype) as engine:
-                texts = _texts()
-                modes = [None, *engine.tasks]
-                tasks = [modes[i % len(modes)] for i in range(len(texts))]
-                start = time.perf_counter()
-                embeddings = engine.embed(texts, task=tasks)
-                seconds = time.perf_counter() - start
-                vectors[dtype] = embeddings.vectors
-                tokens_per_second[dtype] = round(embeddings.token_counts.sum() / seconds)
-    cosines = (vectors["float32"] * vectors["bfloat16"]).sum(axis=1)
-    return {
-        "texts": len(cosines),
-        "mean_cosine": round(float(cosines.mean()), 7),
-        "worst_cosine": round(float(cosines.min()), 7),
-        "tokens_per_second": tokens_per_second,
-        "mean_cosine_of_two_texts": _mean_cosine_of_two(vectors["float32"]),
-    }
+                tasks = list(engine.tasks)
+                texts = _texts(engine, workload)
+                used = [tasks[i % len(tasks)] for i in range(len(texts))]
+                vectors = {name: way(texts, used) for name, way in ways_of(engine).items()}
+                tokens = [len(engine.tokenize(text)) for text in texts]
+            if reference is None:
+                reference = vectors[_REFERENCE]
+                found["width"] = workload.width
+                found["texts"] = len(texts)
+                found["tokens"] = {
+                    "shortest": min(tokens),
+                    "longest": max(tokens),
+                    "all": sum(tokens),
+                }
+                found["mean cosine of two texts"] = _mean_cosine_of_two(reference)
+            cosines = {name: (rows * reference).sum(axis=1) for name, rows in vectors.items()}
+            found[dtype] = {
+                name: {
+                    "worst": round(float(some.min()), 7),
+                    "mean": round(float(some.mean()), 7),
+                }
+                for name, some in cosines.items()
+            }
+    return found
+
+
+def _texts(engine: Engine, workload: Workload) -> list[str]:
+    choose = random.Random(0)  # noqa: S311 - the same texts every time
+    writer = Writer(choose, lambda text: len(engine.tokenize(text)))
+    most = math.log(workload.longest)
+    return [writer.text(round(math.exp(choose.uniform(0, most)))) for _ in range(workload.texts)]
 
 
 def _mean_cosine_of_two(vectors: np.ndarray) -> float:
-    cosines = vectors @ vectors.T
-    return round(float(cosines[np.triu_indices(len(vectors), k=1)].mean()), 4)
-
-
-def _texts() -> list[str]:
-    choose = random.Random(0)  # noqa: S311 - a seeded choice of words
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(choose.choices(letters, k=choose.randint(2, 8))) for _ in range(500)]
-    return [
-        " ".join(choose.choices(words, k=length)) for length in _LENGTHS for _ in range(6)
-    ]  # every mode
+    some = vectors[:200]
+    cosines = some @ some.T
+    return round(float(cosines[np.triu_indices(len(some), k=1)].mean()), 4)

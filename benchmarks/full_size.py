@@ -16,11 +16,23 @@ __all__ = ["full_size_checkpoint"]
 
 
 @contextmanager
-def full_size_checkpoint(n_layers: int = 24) -> Iterator[Path]:
-    """A folder with the checkpoint, gone at the end; the published one has 24 layers."""
+def full_size_checkpoint(n_layers: int = 24, width: int = 1024) -> Iterator[Path]:
+    """A folder with the checkpoint, gone at the end.
+
+    Args:
+        n_layers: 24 as published, or fewer.
+        width: D; 1024 as published, or another multiple of 64.
+    """
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from support.checkpoints import FULL_SIZE, write_full_size
 
     with TemporaryDirectory(prefix="jina-local-") as folder:
-        write_full_size(Path(folder), config=replace(FULL_SIZE, n_layers=n_layers))
+        config = replace(
+            FULL_SIZE,
+            n_layers=n_layers,
+            hidden_size=width,
+            n_heads=width // 64,
+            intermediate_size=4 * width,
+        )
+        write_full_size(Path(folder), config=config)
         yield Path(folder)

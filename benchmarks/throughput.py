@@ -112,6 +112,7 @@ def _checkpoint(plan: Plan) -> Iterator[Path]:
         folder = Path(name)
         weights = random_weights(config, dtype=torch.bfloat16)
         write_native(folder, config, weights, SPELLINGS["hub"], prompts=config.task_instructions)
+        del weights
         write_tokenizer(folder, model_max_length=config.max_positions, vocab_size=config.vocab_size)
         yield folder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Workload", "make_workloads"]
+__all__ = ["Workload", "Writer", "make_workloads"]
 
 _MEAN_TOKENS = 150
 _SPREAD = 0.6  # of the logarithm
@@ -42,7 +42,7 @@ def make_workloads(
         longest: Tokens of the longest text.
     """
     choose = random.Random(0)  # noqa: S311 - the same texts every time
-    writer = _Writer(choose, count_tokens)
+    writer = Writer(choose, count_tokens)
     lengths = [_log_normal(choose) for _ in range(texts)]
     plans = {
         "queries of 20 tokens": [20] * texts,
@@ -58,8 +58,13 @@ def _log_normal(choose: random.Random) -> int:
     return int(min(max(length, _SHORTEST), _LONGEST))
 
 
-class _Writer:
-    """Writes texts word by word."""
+class Writer:
+    """Writes texts word by word.
+
+    Args:
+        choose: Chooses the words.
+        count_tokens: Tokens of a text with specials.
+    """
 
     def __init__(self, choose: random.Random, count_tokens: Callable[[str], int]) -> None:
         letters = "abcdefghijklmnopqrstuvwxyz"
@@ -72,10 +77,11 @@ class _Writer:
 
     def workload(self, name: str, lengths: list[int]) -> Workload:
         """Texts of about these lengths in tokens, and what they really have."""
-        texts = tuple(self._text(length) for length in lengths)
+        texts = tuple(self.text(length) for length in lengths)
         return Workload(name, texts, sum(map(self._count, texts)))
 
-    def _text(self, n_tokens: int) -> str:
+    def text(self, n_tokens: int) -> str:
+        """A text of about so many tokens, specials included."""
         words: list[str] = []
         left = n_tokens - self._around
         while left > 0:
