@@ -21,6 +21,7 @@ _BENCHMARKS = (
     "ingestion",
     "concurrent_queries",
     "throughput",
+    "query_latency",
     "adapter_modes",
     "memory_growth",
 )

@@ -55,6 +55,7 @@ class Plan:
         queries: Timed single queries.
         peers_read_long: Whether the others run the longest texts as well.
         only: Names with dtypes of the contenders that take part; all if there are none.
+        single_queries_only: Whether nothing but single queries is timed.
     """
 
     device: str
@@ -66,6 +67,7 @@ class Plan:
     queries: int = 20
     peers_read_long: bool = False
     only: tuple[str, ...] = ()
+    single_queries_only: bool = False
 
 
 def plan_for(device: str) -> Plan:
@@ -86,7 +88,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
             "contenders": [
                 _in_a_process(folder, plan, i) for i in range(len(contenders_for(plan.device)))
             ],
-            "own": _in_a_process(folder, plan, None),
+            "own": {} if plan.single_queries_only else _in_a_process(folder, plan, None),
         }
 
 
@@ -171,16 +173,15 @@ def _measure_contender(folder: Path, plan: Plan, contender: Contender) -> dict[s
     embed = contender.load(folder, plan.device)
     workloads = _read_workloads(folder)
     resident = peak_bytes()
-    short, mixed, equal, long = workloads
-    cosine = _worst_cosine(folder, embed(mixed.texts[:8]))
+    long = workloads[-1]
+    cosine = _worst_cosine(folder, embed(workloads[1].texts[:8]))
     result: dict[str, Any] = {"worst_cosine": cosine, "loaded_gb": round(resident / 1e9, 2)}
     if cosine < _LEAST_COSINE[contender.dtype]:
         return {**result, "skipped": "its vectors are others"}
-    timed = [short, mixed, equal]
-    if plan.peers_read_long or contender.name == "jina-local":
-        timed.append(long)
+    reads_long = plan.peers_read_long or contender.name == "jina-local"
+    timed = workloads if reads_long else workloads[:-1]
     clock = _Clock(plan, contender.dtype)
-    for workload in timed:
+    for workload in [] if plan.single_queries_only else timed:
         forget_peak()
         repeats = 1 if workload is long and plan.device == "cpu" else plan.repeats
         seconds, share = clock.time(lambda: embed(workload.texts), workload.tokens, repeats)  # noqa: B023

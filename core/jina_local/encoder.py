@@ -147,6 +147,7 @@ def load_encoder(
     dtype: torch.dtype,
     *,
     words: torch.Tensor | None = None,
+    prepack: bool = False,
 ) -> Encoder:
     """Read the weights straight to the device, each tensor once and in its stored dtype.
 
@@ -158,10 +159,11 @@ def load_encoder(
         device: Where it goes.
         dtype: What it will compute in.
         words: The word table of an encoder of the same base, which is then shared.
+        prepack: Whether float32 weights are kept in oneDNN's order; see `choose_product`.
     """
     config = checkpoint.config
     place = str(device) if device.type == "cuda" else "cpu"
-    product = choose_product(device, dtype)
+    product = choose_product(device, dtype, prepack=prepack)
 
     def tensor(name: str) -> torch.Tensor:
         return checkpoint.tensor(name, place).to(device)

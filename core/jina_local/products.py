@@ -2,7 +2,7 @@
 
 A layer needs three things of a product: the product itself, GELU of it, and its sum with the
 residual. Both forms here do the sum inside the multiplication, where it is not rounded on its own
-and costs no pass over memory; prepacked weights do GELU there as well.
+and costs no pass over memory; prepacked bfloat16 weights do GELU there as well.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn import functional as F
 
+from jina_local.errors import InvalidOptionError
+from jina_local.inputs import check_flag
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PlainProduct", "PrepackedProduct", "Product", "choose_product"]
+__all__ = ["PlainProduct", "PrepackedProduct", "Product", "check_prepack", "choose_product"]
 
 
 class Product(Protocol):
@@ -85,7 +88,11 @@ class PrepackedProduct:
     def gelu(self, x: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
         """See `Product`."""
         del scratch
-        return self._pointwise(x, "gelu", "none")
+        if self.weight.dtype == torch.bfloat16:
+            return self._pointwise(x, "gelu", "none")
+        y = self._pointwise(x, "none", "")  # in float32 the fused GELU takes longer than a pass
+        torch.ops.aten.gelu_(y)
+        return y
 
     def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """See `Product`."""
@@ -99,15 +106,50 @@ class PrepackedProduct:
         return result
 
 
-def choose_product(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], Product]:
+def choose_product(
+    device: torch.device, dtype: torch.dtype, *, prepack: bool = False
+) -> Callable[[torch.Tensor], Product]:
     """What makes products of weights on this device and in this dtype.
 
-    Prepacking is for bfloat16 on processors whose oneDNN computes it, with AMX or AVX-512. Float32
-    is left to MKL: on AVX2 it runs at 0.9 to 1.0 of the largest product's speed and oneDNN at 0.8.
+    Bfloat16 is prepacked on processors whose oneDNN computes it, with AMX or AVX-512. Float32 is
+    left to MKL unless asked for: on AVX2 products of 2,048 tokens run at 0.9 to 1.0 of the
+    largest product's speed, and prepacked ones at 0.8 to 0.9; products of 20 tokens, which MKL
+    spends on rearranging the weight, take 1.4 to 1.6 times as long as prepacked ones.
+
+    Args:
+        device: Where they are computed.
+        dtype: In which dtype.
+        prepack: Whether float32 is prepacked; see `check_prepack`.
     """
-    if device.type == "cpu" and dtype == torch.bfloat16 and _prepacks(dtype):
-        return PrepackedProduct.of
-    return PlainProduct
+    if device.type != "cpu":
+        return PlainProduct
+    prepacks = {torch.float32: prepack, torch.bfloat16: _prepacks(torch.bfloat16)}
+    return PrepackedProduct.of if prepacks.get(dtype) else PlainProduct
+
+
+def check_prepack(prepack: object, device: torch.device, dtype: str) -> None:
+    """Refuse to prepack what cannot be.
+
+    Args:
+        prepack: Whether float32 is to be prepacked.
+        device: Where the products are computed.
+        dtype: The dtype that was asked for, or `auto`.
+
+    Raises:
+        InvalidOptionError: If `prepack` is no flag, or true where float32 cannot be prepacked.
+    """
+    check_flag("prepack", prepack)
+    if not prepack:
+        return
+    if device.type != "cpu" or dtype == "float16":
+        msg = (
+            f"prepack=True is for float32 on a processor, not for {dtype} on {device}: "
+            "leave it out, or give device='cpu' and dtype='float32'"
+        )
+        raise InvalidOptionError(msg)
+    if not _prepacks(torch.float32):
+        msg = "prepack=True needs operations of oneDNN that this PyTorch lacks: leave it out"
+        raise InvalidOptionError(msg)
 
 
 def _prepacks(dtype: torch.dtype) -> bool:

@@ -122,7 +122,7 @@ def test_every_length_to_600_beside_all_others(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(encoder, "choose_product", lambda *_: form)
+    monkeypatch.setattr(encoder, "choose_product", lambda *_, **__: form)
     write_original(tmp_path, TINY, weights)
     texts, tasks, expected = zip(*every_length, strict=True)
     for state, one in zip(Ours(tmp_path).hidden_states(texts, tasks), expected, strict=True):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from jina_local import products
-from jina_local.products import PlainProduct, PrepackedProduct, choose_product
+from jina_local import Engine, products, shared_engine
+from jina_local.errors import InvalidOptionError
+from jina_local.products import PlainProduct, PrepackedProduct, check_prepack, choose_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jina_local.products import Product
+    from support.checkpoints import Checkpoint
 
 CPU = torch.device("cpu")
 PREPACKS = products._prepacks(torch.float32)
@@ -66,6 +69,7 @@ def test_the_sum_with_the_residual_is_rounded_once(dtype: torch.dtype) -> None:
 
 def test_float32_and_other_devices_are_left_to_pytorch() -> None:
     assert choose_product(CPU, torch.float32) is PlainProduct
+    assert choose_product(CPU, torch.float16, prepack=True) is PlainProduct
     assert choose_product(CPU, torch.float16) is PlainProduct
     assert choose_product(torch.device("cuda", 0), torch.bfloat16) is PlainProduct
 
@@ -94,3 +98,59 @@ def test_where_the_operations_are_missing_bfloat16_is_left_to_pytorch(
 
     monkeypatch.setattr(PrepackedProduct, "of", missing)
     assert choose_product(CPU, torch.bfloat16) is PlainProduct
+
+
+@pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
+def test_a_prepacked_engine_gives_the_vectors_of_a_plain_one(tiny: Checkpoint) -> None:
+    texts = ["one", "a few words more", "and again " * 40]
+    with (
+        Engine.load(tiny.folder, device="cpu", dtype="float32") as plain,
+        Engine.load(tiny.folder, device="cpu", dtype="float32", prepack=True) as packed,
+        packed.add_adapter("mine", packed.adapter("separation")) as more,
+    ):
+        for engine in (packed, more):
+            products_of = engine._model.encoder.layers[0]
+            assert isinstance(products_of.qkv.product, PrepackedProduct)
+            assert isinstance(products_of.fc2.product, PrepackedProduct)
+            for task in (None, *plain.tasks):
+                expected = plain.embed(texts, task=task).vectors
+                assert np.abs(engine.embed(texts, task=task).vectors - expected).max() <= 1e-6
+
+
+@pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
+def test_prepacked_and_plain_weights_are_shared_apart(tiny: Checkpoint) -> None:
+    engines = [
+        shared_engine(tiny.folder, device="cpu", dtype="float32", prepack=prepack)
+        for prepack in (False, True, True, False)
+    ]
+    plain, packed, packed_again, plain_again = (engine._model.encoder for engine in engines)
+    assert plain is plain_again
+    assert packed is packed_again
+    assert plain is not packed
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize("load", [Engine.load, shared_engine])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prepack": 1}, "prepack is 1; give True or False"),
+        ({"prepack": True, "dtype": "float16"}, "not for float16 on cpu"),
+    ],
+)
+def test_what_cannot_be_prepacked_is_refused_before_anything_is_read(
+    load: Callable[..., Engine], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
+        load("no/such/model", device="cpu", **options)
+
+
+def test_prepacking_is_refused_on_other_devices_and_without_its_operations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(InvalidOptionError, match="not for auto on cuda:0"):
+        check_prepack(True, torch.device("cuda", 0), "auto")
+    monkeypatch.setattr(products, "_prepacks", lambda _: False)
+    with pytest.raises(InvalidOptionError, match="operations of oneDNN"):
+        check_prepack(True, CPU, "float32")
