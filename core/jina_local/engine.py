@@ -11,7 +11,6 @@ from jina_local.chunk_embedder import ChunkEmbedder
 from jina_local.chunked_text import check_document, check_documents
 from jina_local.errors import TruncationWarning
 from jina_local.handle import ModelHandle
-from jina_local.inference import pooled_vectors
 from jina_local.inputs import (
     check_dimensions,
     check_flag,
@@ -23,16 +22,16 @@ from jina_local.inputs import (
     check_texts,
 )
 from jina_local.late_chunking import LateChunking, SpecialTokens, check_late_task
-from jina_local.overflow import OnOverflow, check_overflow, default_overflow, prepare_texts
-from jina_local.results import ChunkEmbeddings, Embeddings
+from jina_local.overflow import OnOverflow, check_overflow, default_overflow
 from jina_local.tasks import ROLE_TASKS
-from jina_local.vectors import to_vectors
+from jina_local.text_embedder import TextEmbedder
 from jina_local.windows import DEFAULT_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from jina_local.chunked_text import ChunkedText
+    from jina_local.results import ChunkEmbeddings, Embeddings
 
 __all__ = ["Engine"]
 
@@ -158,15 +157,17 @@ class Engine(ModelHandle):
         if not instruction:
             tasks = [used.without_instruction() for used in tasks]
         overflows = [on_overflow or default_overflow(used) for used in tasks]
-        tokenized = model.tokenizer.tokenize(checked, [used.instruction for used in tasks])
-        prepared = prepare_texts(tokenized, tasks, overflows, limit)
-        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._budget, progress)
-        return Embeddings(
-            vectors=to_vectors(pooled, size, normalize=normalize, legacy=legacy),
-            token_counts=prepared.token_counts,
-            truncated=prepared.truncated,
-            windows=prepared.windows,
+        ids = model.tokenizer.ids(checked, [used.instruction for used in tasks])
+        embedder = TextEmbedder(
+            model,
+            max_tokens=limit,
+            dimensions=size,
+            normalize=normalize,
+            legacy=legacy,
+            budget=self._budget,
+            progress=progress,
         )
+        return embedder.embed(ids, tasks, overflows)
 
     def embed_chunks(
         self,
@@ -338,17 +339,23 @@ class Engine(ModelHandle):
         size = check_dimensions(
             default_dim if truncate_dim is None else truncate_dim, self.dimension
         )
-        tasks = [used] * len(checked)
         cut_all: list[OnOverflow] = ["truncate"] * len(checked)
-        tokenized = model.tokenizer.tokenize(checked, [used.instruction] * len(checked))
-        prepared = prepare_texts(tokenized, tasks, cut_all, limit)
-        if prepared.truncated.any():
-            cut = np.flatnonzero(prepared.truncated)
+        ids = model.tokenizer.ids(checked, [used.instruction] * len(checked))
+        embedder = TextEmbedder(
+            model,
+            max_tokens=limit,
+            dimensions=size,
+            normalize=normalize_embeddings,
+            legacy=False,
+            budget=self._budget,
+            progress=None,
+        )
+        found = embedder.embed(ids, [used] * len(checked), cut_all)
+        if found.truncated.any():
+            cut = np.flatnonzero(found.truncated)
             msg = f"{len(cut)} of {len(checked)} texts were cut to {limit} tokens; first: {cut[0]}"
             warnings.warn(msg, TruncationWarning, stacklevel=2)
-        pooled = pooled_vectors(model, prepared.sequences, len(checked), self._budget)
-        vectors = to_vectors(pooled, size, normalize=normalize_embeddings)
-        return vectors[0] if isinstance(texts, str) else vectors
+        return found.vectors[0] if isinstance(texts, str) else found.vectors
 
     def _chunk_embedder(
         self,

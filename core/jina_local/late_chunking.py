@@ -236,7 +236,7 @@ def _tokenized_headers(
     """The ids of each document's header, without specials, int32 (h,)."""
     headers = [(document.header or "").strip() for document in documents]
     distinct = list(dict.fromkeys(headers))
-    tokenized = tokenizer.tokenize(distinct, [""] * len(distinct))
+    tokenized = tokenizer.ids(distinct, [""] * len(distinct))
     ids = {header: text.ids[text.body] for header, text in zip(distinct, tokenized, strict=True)}
     return [ids[header] if header else _NO_HEADER for header in headers]
 

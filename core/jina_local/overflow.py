@@ -1,4 +1,4 @@
-"""[TokenizedText] → sequences for the encoder: what happens to texts longer than the model."""
+"""[TextIds] → sequences for the encoder: what happens to texts longer than the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jina_local.windows import margin_for, plan_windows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jina_local.tokens import TokenizedText
+    from jina_local.text_ids import TextIds
 
 __all__ = [
     "OnOverflow",
@@ -26,6 +26,7 @@ __all__ = [
     "prepare_texts",
     "refuse_no_room",
     "refuse_too_long",
+    "refuse_unfit_texts",
 ]
 
 OnOverflow = Literal["error", "truncate", "window"]
@@ -53,7 +54,7 @@ class PreparedTexts:
 
 
 def prepare_texts(
-    texts: Sequence[TokenizedText],
+    texts: Sequence[TextIds],
     tasks: Sequence[Task],
     overflows: Sequence[OnOverflow],
     max_tokens: int,
@@ -61,7 +62,7 @@ def prepare_texts(
     """Cut or window what is too long, or refuse it before anything is done.
 
     Args:
-        texts: N tokenized texts.
+        texts: The ids of N texts.
         tasks: N tasks.
         overflows: For each text, what happens if it is too long.
         max_tokens: The most tokens that the model takes.
@@ -70,15 +71,13 @@ def prepare_texts(
         TextTooLongError: If a text is too long whose overflow is `error`, or if its instruction
             leaves no room for any of it.
     """
-    _refuse_all_too_long(texts, overflows, max_tokens)
+    refuse_unfit_texts(texts, overflows, max_tokens)
     sequences: list[PooledSequence] = []
     token_counts = np.empty(len(texts), dtype=np.int64)
     truncated = np.zeros(len(texts), dtype=bool)
     windows = np.empty(len(texts), dtype=np.int64)
     for row, (text, task, overflow) in enumerate(zip(texts, tasks, overflows, strict=True)):
         capacity = max_tokens - text.n_prefix - text.n_suffix
-        if len(text) > max_tokens and capacity < 1:
-            refuse_no_room(f"text {row}", text.n_prefix + text.n_suffix, max_tokens)
         used = text.truncated(max_tokens) if overflow == "truncate" else text
         whole = whole_text_span(used.n_body)
         plan = plan_windows(used.n_body, whole.spans, capacity, margin_for(capacity))
@@ -129,9 +128,19 @@ def refuse_too_long(name: str, n_tokens: int, limit: str, n_others: int = 0) -> 
     raise TextTooLongError(msg)
 
 
-def _refuse_all_too_long(
-    texts: Sequence[TokenizedText], overflows: Sequence[OnOverflow], max_tokens: int
+def refuse_unfit_texts(
+    texts: Sequence[TextIds], overflows: Sequence[OnOverflow], max_tokens: int
 ) -> None:
+    """Refuse texts that are too long and may not be, or have no room beside their instruction.
+
+    Args:
+        texts: The ids of N texts.
+        overflows: For each text, what happens if it is too long.
+        max_tokens: The most tokens that the model takes.
+
+    Raises:
+        TextTooLongError: If there is one.
+    """
     too_long = [
         row
         for row, (text, overflow) in enumerate(zip(texts, overflows, strict=True))
@@ -141,6 +150,10 @@ def _refuse_all_too_long(
         first, *others = too_long
         limit = f"the model takes {max_tokens}"
         refuse_too_long(f"text {first}", len(texts[first]), limit, len(others))
+    for row, text in enumerate(texts):
+        n_around = text.n_prefix + text.n_suffix
+        if len(text) > max_tokens and n_around >= max_tokens:
+            refuse_no_room(f"text {row}", n_around, max_tokens)
 
 
 def default_overflow(task: Task) -> OnOverflow:

@@ -201,7 +201,7 @@ def _tokens(model: LoadedModel, oracle: TokenOracle) -> Outcome:
 
 
 def _ids_of(model: LoadedModel, text: str) -> tuple[int, ...]:
-    (tokenized,) = model.tokenizer.tokenize([text], [""])
+    (tokenized,) = model.tokenizer.ids([text], [""])
     return tuple(tokenized.ids.tolist())
 
 

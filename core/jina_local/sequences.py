@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jina_local.spans import TokenSpans
-    from jina_local.tokens import TokenizedText
+    from jina_local.text_ids import TextIds
     from jina_local.windows import Piece, Window
 
 __all__ = ["PooledSequence", "PooledSpan", "window_sequences"]
@@ -57,7 +57,7 @@ class PooledSequence:
 
 
 def window_sequences(
-    text: TokenizedText,
+    text: TextIds,
     windows: Sequence[Window],
     chunks: TokenSpans,
     *,
@@ -69,7 +69,7 @@ def window_sequences(
     """One sequence per window: prefix, header, the window's slice of the text, suffix.
 
     Args:
-        text: A tokenized text, possibly longer than the model takes.
+        text: The ids of a text, possibly longer than the model takes.
         windows: Its windows; see `plan_windows`.
         chunks: Its S chunks.
         header: Ids that are attended to in every window and never pooled, int32 (h,).

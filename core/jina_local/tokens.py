@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from jina_local.config import read_json
 from jina_local.errors import CheckpointError, ModelNotFoundError
 from jina_local.inputs import check_encodable
 from jina_local.stored import FileStamp
+from jina_local.text_ids import TextIds, TextIdsList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
 
     from tokenizers import Encoding
 
-__all__ = ["TextTokenizer", "TokenizedText", "joined", "read_tokenizer"]
+__all__ = ["TextTokenizer", "TokenizedText", "joined", "joined_ids", "read_tokenizer"]
 
 # The tokenizer's own results take 600 bytes per token: they are made into arrays piece by piece.
 _LONGEST_SLICE = 2**16
 _CHARACTERS_PER_CALL = 2**18
-_PIECES_PER_CALL = 1024
+_PIECES_PER_CALL = 256
 _LETTERS = (
     "A-Za-z0-9"
     "\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"  # Latin
@@ -44,51 +46,23 @@ _ABSURD_LIMIT = 10**9  # transformers writes 1e30 for "not known"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TokenizedText:
-    """One text as the model sees it: `<s>`, instruction, text, `</s>`.
+class TokenizedText(TextIds):
+    """The tokens of one text, and where each of them lies in it.
 
     Attributes:
-        ids: Token ids, int32 (t,).
         offsets: Start and end of each token in the text, in code points without the instruction,
             int32 (t, 2). Zeros for special tokens and for the instruction's.
-        n_prefix: Tokens before the text: specials and instruction.
-        n_suffix: Special tokens after it.
     """
 
-    ids: np.ndarray
     offsets: np.ndarray
-    n_prefix: int
-    n_suffix: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def n_body(self) -> int:
-        """Tokens of the text itself."""
-        return len(self.ids) - self.n_prefix - self.n_suffix
-
-    @property
-    def body(self) -> slice:
-        """Where the text's own tokens lie."""
-        return slice(self.n_prefix, len(self.ids) - self.n_suffix)
 
     @property
     def body_offsets(self) -> np.ndarray:
         """Offsets of the text's own tokens, int32 (n_body, 2)."""
         return self.offsets[self.body]
 
-    def truncated(self, max_tokens: int) -> TokenizedText:
-        """The first tokens of the text, specials kept, `max_tokens` in all."""
-        if len(self) <= max_tokens:
-            return self
-        head, tail = max_tokens - self.n_suffix, len(self) - self.n_suffix
-        return replace(
-            self,
-            ids=np.concatenate([self.ids[:head], self.ids[tail:]]),
-            offsets=np.concatenate([self.offsets[:head], self.offsets[tail:]]),
-            n_prefix=min(self.n_prefix, head),
-        )
+    def _with_tokens(self, kept: np.ndarray, n_prefix: int) -> TokenizedText:
+        return replace(self, ids=self.ids[kept], offsets=self.offsets[kept], n_prefix=n_prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +83,19 @@ class TextTokenizer:
     n_leading: int
     n_trailing: int
 
+    def ids(self, texts: Sequence[str], instructions: Sequence[str]) -> TextIdsList:
+        """The ids of each text behind its instruction, without saying where its tokens lie.
+
+        Args:
+            texts: N texts.
+            instructions: N instructions.
+
+        Raises:
+            InvalidTextsError: If a text cannot be encoded in UTF-8 (a lone surrogate).
+        """
+        encoded = starmap(self._text_ids, self._encoded(texts, instructions))
+        return TextIdsList(joined_ids([next(encoded) for _ in _slices(text)]) for text in texts)
+
     def tokenize(self, texts: Sequence[str], instructions: Sequence[str]) -> list[TokenizedText]:
         """Tokenize each text behind its instruction, joined by plain concatenation.
 
@@ -119,36 +106,47 @@ class TextTokenizer:
         Raises:
             InvalidTextsError: If a text cannot be encoded in UTF-8 (a lone surrogate).
         """
-        for index, text in enumerate(texts):
-            check_encodable(text, f"text {index}")
-        slices = [_slices(text) for text in texts]
-        encoded = self._encoded(
-            _Piece(text[start:stop], "" if start else instruction)
-            for text, instruction, spans in zip(texts, instructions, slices, strict=True)
-            for start, stop in spans
-        )
+        encoded = starmap(self._tokenized_text, self._encoded(texts, instructions))
+        slices = map(_slices, texts)
         return [
             joined([next(encoded) for _ in spans], [start for start, _ in spans])
             for spans in slices
         ]
 
-    def _encoded(self, pieces: Iterable[_Piece]) -> Iterator[TokenizedText]:
+    def _encoded(
+        self, texts: Sequence[str], instructions: Sequence[str]
+    ) -> Iterator[tuple[Encoding, str]]:
+        """The encoding of every slice of every text, and the instruction that it begins with."""
+        for index, text in enumerate(texts):
+            check_encodable(text, f"text {index}")
+        pieces = (
+            _Piece(text[start:stop], "" if start else instruction)
+            for text, instruction in zip(texts, instructions, strict=True)
+            for start, stop in _slices(text)
+        )
         for group in _groups(pieces):
             encodings = self.tokenizer.encode_batch([p.instruction + p.text for p in group])
-            for encoding, piece in zip(encodings, group, strict=True):
-                yield self._tokenized_text(encoding, piece.instruction)
+            yield from zip(encodings, (piece.instruction for piece in group), strict=True)
+
+    def _text_ids(self, encoding: Encoding, instruction: str) -> TextIds:
+        ids = np.array(encoding.ids, dtype=np.int32)
+        n_body = len(ids) - self.n_leading - self.n_trailing
+        n_instruction = _count_instruction(self._bounds(encoding), n_body, instruction)
+        return TextIds(ids, self.n_leading + n_instruction, self.n_trailing)
 
     def _tokenized_text(self, encoding: Encoding, instruction: str) -> TokenizedText:
-        ids = np.array(encoding.ids, dtype=np.int32)
-        body = range(self.n_leading, len(ids) - self.n_trailing)
-        offsets = np.zeros((len(ids), 2), dtype=np.int32)
-        edges = (edge for token in body for edge in encoding.token_to_chars(token) or (0, 0))
-        bounds = np.fromiter(edges, dtype=np.int32, count=2 * len(body)).reshape(-1, 2)
-        n_instruction = _count_instruction(bounds[:, 1], instruction)
-        n_prefix = self.n_leading + n_instruction
-        text_bounds = bounds[n_instruction:] - len(instruction)
-        offsets[n_prefix : body.stop] = np.maximum(text_bounds, 0)
-        return TokenizedText(ids, offsets, n_prefix, self.n_trailing)
+        text = self._text_ids(encoding, instruction)
+        edges = chain.from_iterable(self._bounds(encoding))
+        bounds = np.fromiter(edges, dtype=np.int32).reshape(-1, 2)
+        text_bounds = bounds[text.n_prefix - self.n_leading :] - len(instruction)
+        offsets = np.zeros((len(text), 2), dtype=np.int32)
+        offsets[text.body] = np.maximum(text_bounds, 0)
+        return TokenizedText(text.ids, text.n_prefix, text.n_suffix, offsets)
+
+    def _bounds(self, encoding: Encoding) -> Iterator[tuple[int, int]]:
+        """Start and end of each token between the specials, in the joined text."""
+        body = range(self.n_leading, len(encoding) - self.n_trailing)
+        return (encoding.token_to_chars(token) or (0, 0) for token in body)
 
 
 class _Piece(NamedTuple):
@@ -189,6 +187,16 @@ def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
         yield group
 
 
+def joined_ids(parts: Sequence[TextIds]) -> TextIds:
+    """One text from parts that were tokenized apart; the first brings the instruction."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    bodies = [part.ids[part.body] for part in parts]
+    ids = np.concatenate([first.ids[: first.n_prefix], *bodies, first.ids[first.body.stop :]])
+    return TextIds(ids, first.n_prefix, first.n_suffix)
+
+
 def joined(parts: Sequence[TokenizedText], starts: Sequence[int]) -> TokenizedText:
     """One text from parts that were tokenized apart; the first brings the instruction.
 
@@ -199,14 +207,11 @@ def joined(parts: Sequence[TokenizedText], starts: Sequence[int]) -> TokenizedTe
     first = parts[0]
     if len(parts) == 1 and not starts[0]:
         return first
+    text = joined_ids(parts)
     shifted = [part.body_offsets + start for part, start in zip(parts, starts, strict=True)]
-    specials = np.zeros((len(first), 2), dtype=np.int32)
-    prefix, suffix = slice(0, first.n_prefix), slice(first.body.stop, None)
-    return replace(
-        first,
-        ids=np.concatenate([first.ids[prefix], *(p.ids[p.body] for p in parts), first.ids[suffix]]),
-        offsets=np.concatenate([specials[prefix], *shifted, specials[suffix]], dtype=np.int32),
-    )
+    offsets = np.zeros((len(text), 2), dtype=np.int32)
+    offsets[text.body] = np.concatenate(shifted)
+    return TokenizedText(text.ids, text.n_prefix, text.n_suffix, offsets)
 
 
 def read_tokenizer(folder: Path) -> TextTokenizer:
@@ -248,17 +253,19 @@ def _max_tokens(folder: Path) -> int:
     return _FALLBACK_LIMIT if limit > _ABSURD_LIMIT else int(limit)
 
 
-def _count_instruction(ends: np.ndarray, instruction: str) -> int:
+def _count_instruction(bounds: Iterable[tuple[int, int]], n_tokens: int, instruction: str) -> int:
     """How many leading tokens belong to the instruction.
 
     Counted in the joint encoding: tokenizing the instruction alone gives one token more where its
     last space merges into the first word of the text.
 
     Args:
-        ends: End offset of each token between the specials, in the joined text, (t,).
+        bounds: Start and end of each token between the specials, in the joined text.
+        n_tokens: How many there are.
         instruction: The instruction that the text was joined to.
     """
     if not instruction:
         return 0
-    beyond = np.flatnonzero(ends > len(instruction.rstrip()))
-    return int(beyond[0]) if len(beyond) else len(ends)
+    n_characters = len(instruction.rstrip())
+    beyond = (i for i, (_, end) in enumerate(bounds) if end > n_characters)
+    return next(beyond, n_tokens)

@@ -38,6 +38,7 @@ def to_vectors(
     normalize: bool = True,
     legacy: bool = False,
     name: str = "row",
+    rows: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Cut pooled vectors to a Matryoshka dimension and give them unit length.
 
@@ -47,6 +48,7 @@ def to_vectors(
         normalize: Whether vectors get unit length.
         legacy: Normalize first and cut then, as the reference did before it was fixed.
         name: What messages call a row, in front of its number.
+        rows: The number of each row in messages, (N,); counted from 0 if `None`.
 
     Returns:
         float32 (N, d).
@@ -55,7 +57,8 @@ def to_vectors(
         NonFiniteVectorError: If a row holds NaN or infinity, or is to be normalized and has no
             direction.
     """
-    _refuse_rows(~torch.isfinite(pooled).all(dim=1), "NaN or infinity", name)
+    numbers = range(len(pooled)) if rows is None else rows
+    _refuse_rows(~torch.isfinite(pooled).all(dim=1), "NaN or infinity", name, numbers)
     if legacy and normalize:
         cut = F.normalize(pooled, dim=1)[:, :dimensions]
     elif normalize:
@@ -63,16 +66,18 @@ def to_vectors(
     else:
         cut = pooled[:, :dimensions]
     if normalize and not legacy:
-        _refuse_rows(cut.norm(dim=1) < _NEARLY_ONE, "a vector without direction", name)
+        _refuse_rows(cut.norm(dim=1) < _NEARLY_ONE, "a vector without direction", name, numbers)
     return cut.numpy(force=True).copy()
 
 
 _NEARLY_ONE = 0.99
 
 
-def _refuse_rows(bad: torch.Tensor, what: str, name: str) -> None:
+def _refuse_rows(
+    bad: torch.Tensor, what: str, name: str, numbers: Sequence[int] | np.ndarray
+) -> None:
     if bad.any():
-        rows = torch.nonzero(bad).flatten().tolist()
+        rows = sorted(int(numbers[i]) for i in torch.nonzero(bad).flatten().tolist())
         msg = (
             f"the model gave {what} for {name} {rows[0]}"
             + (f" and {len(rows) - 1} others" if len(rows) > 1 else "")

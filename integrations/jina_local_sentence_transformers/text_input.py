@@ -133,9 +133,9 @@ class TextInput(InputModule):
             "max_seq_length", self.max_seq_length, _SHORTEST, self.text_tokenizer.max_tokens
         )
         limit = min(limit, limit if max_length is None else max_length)
-        tokenized = self.text_tokenizer.tokenize(texts, [used.instruction] * len(texts))
+        tokenized = self.text_tokenizer.ids(texts, [used.instruction] * len(texts))
         if self.on_overflow == "error":
-            _refuse_too_long([len(one) for one in tokenized], limit)
+            _refuse_too_long(tokenized.lengths.tolist(), limit)
         count = len(texts)
         prepared = prepare_texts(tokenized, [used] * count, ["truncate"] * count, limit)
         if prepared.truncated.any():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_local import ChunkedText, Engine
-from jina_local.errors import DeviceMemoryError
+from jina_local.errors import DeviceMemoryError, NonFiniteVectorError, TextTooLongError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,3 +229,45 @@ def test_memory_that_runs_out_in_the_middle_costs_no_finished_pass(engine: Engin
     found = poor.embed(texts, progress=less_from_now_on)
     assert scarce.passes == [4 * each, 4 * each, *[2 * each] * 4]
     assert_same(found.vectors, engine.embed(texts).vectors)
+
+
+@settings(max_examples=30)
+@given(lengths=LENGTHS, passes=st.integers(1, 3), batch_tokens=st.integers(20, 120))
+def test_a_list_is_taken_a_few_passes_at_a_time_and_every_row_is_its_own_text(
+    lengths: list[int], passes: int, batch_tokens: int, engine: Engine
+) -> None:
+    texts = texts_of(lengths)
+    tasks = [engine.tasks[i % len(engine.tasks)] for i in range(len(texts))]
+    expected = engine.embed(texts, task=tasks)
+    small = Engine(engine._model, batch_tokens=batch_tokens)
+    finished: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.text_embedder._PASSES_PER_GROUP", passes)
+        found = small.embed(texts, task=tasks, progress=finished.append)
+    assert_same(found.vectors, expected.vectors)
+    for name in ("token_counts", "truncated", "windows"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+    assert finished == sorted(finished)
+    assert finished[-1] == len(texts)
+
+
+def test_a_text_that_is_refused_is_refused_before_any_pass(engine: Engine) -> None:
+    rich, scarce = with_room_for(10_000, engine, batch_tokens=20)
+    with pytest.raises(TextTooLongError, match="text 2 has"):
+        rich.embed(texts_of([5, 5, 60, 5]), task="separation", max_tokens=50, on_overflow="error")
+    assert scarce.passes == []
+
+
+def test_what_the_model_spoils_is_named_by_its_row(engine: Engine) -> None:
+    class Spoiled(Scarce):
+        def __call__(self, batch: Any) -> torch.Tensor:
+            hidden = super().__call__(batch)
+            return hidden * torch.nan if 5 in batch.lengths else hidden
+
+    _, scarce = with_room_for(10_000, engine)
+    model = dataclasses.replace(engine._model, encoder=Spoiled(scarce.encoder, 10_000, MemoryError))
+    texts = texts_of([9, 8, 7, 3, 6])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.text_embedder._PASSES_PER_GROUP", 1)
+        with pytest.raises(NonFiniteVectorError, match="for row 3"):
+            Engine(model, batch_tokens=1).embed(texts)

@@ -169,7 +169,9 @@ def test_slices_of_a_long_text_have_the_tokens_of_the_text(
         patch.setattr("jina_local.tokens._LONGEST_SLICE", 3)
         patch.setattr("jina_local.tokens._PIECES_PER_CALL", 2)
         (sliced, other) = tokenizer.tokenize([text, "other"], [instruction, ""])
-    assert sliced.ids.tolist() == whole.ids.tolist()
+        (sliced_ids, _) = tokenizer.ids([text, "other"], [instruction, ""])
+    assert sliced.ids.tolist() == sliced_ids.ids.tolist() == whole.ids.tolist()
+    assert sliced_ids.n_prefix == whole.n_prefix
     assert other.ids.tolist() == tokenizer.tokenizer.encode("other").ids
     assert (sliced.n_prefix, sliced.n_suffix) == (whole.n_prefix, whole.n_suffix)
     if text.strip():
@@ -193,3 +195,15 @@ def test_a_long_text_is_sliced_and_a_text_without_spaces_is_not() -> None:
         for word in ("柏林", "กรุงเทพ", "e\u0301", "\u00d7", "\u0384"):
             assert len(_slices(f"{word} " * 10)) == 1
         assert _slices("exactly 10") == [(0, 10)]
+
+
+@given(texts=st.lists(TEXTS, max_size=5), instruction=st.sampled_from(["", QUERY, PASSAGE]))
+def test_ids_without_offsets_are_the_same_ids(
+    texts: list[str], instruction: str, tokenizer: TextTokenizer
+) -> None:
+    instructions = [instruction] * len(texts)
+    found = tokenizer.ids(texts, instructions)
+    expected = tokenizer.tokenize(texts, instructions)
+    assert [one.ids.tolist() for one in found] == [one.ids.tolist() for one in expected]
+    assert [one.n_prefix for one in found] == [one.n_prefix for one in expected]
+    assert [one.n_suffix for one in found] == [one.n_suffix for one in expected]

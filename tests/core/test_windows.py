@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jina_local.errors import InvalidOptionError
 from jina_local.sequences import window_sequences
 from jina_local.spans import whole_text_span
-from jina_local.tokens import TokenizedText
+from jina_local.text_ids import TextIds
 from jina_local.windows import Piece, Window, margin_for, plan_windows
 
 Span = tuple[int, int]
@@ -95,7 +95,7 @@ def test_pooled_tokens_of_all_windows_are_the_text_once(
     """`<s>` and instruction count in the first window only, `</s>` in the last only."""
     n_tokens = plan[0]
     ids = np.arange(n_prefix + n_tokens + 1, dtype=np.int32)  # every token is its own id
-    text = TokenizedText(ids, np.zeros((len(ids), 2), np.int32), n_prefix=n_prefix, n_suffix=1)
+    text = TextIds(ids, n_prefix=n_prefix, n_suffix=1)
     sequences = window_sequences(
         text,
         whole(*plan),
