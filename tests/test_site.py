@@ -51,6 +51,12 @@ def test_every_page_is_in_the_navigation_but_for_shown_files() -> None:
     assert settings["theme"]["font"] is False
 
 
+def test_no_page_has_a_list_of_contents_twice() -> None:
+    (source,) = (source for source, page in HOOK.SOURCES.items() if page == "haystack.md")
+    assert "Table of Contents" in (ROOT / source).read_text(encoding="utf-8")
+    assert not [page for page in PAGES if "Table of Contents" in PAGES[page]]
+
+
 def test_every_document_is_a_page() -> None:
     documents = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
     assert documents | {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= set(HOOK.SOURCES)

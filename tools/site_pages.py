@@ -55,11 +55,12 @@ REFERENCE = {
 """Pages of the reference, and the modules whose public names they explain."""
 
 _NOTES = {
-    "reference/llama-index.md": "What each option of `JinaV3Embedding` does, a field of it, is in "
-    "the [guide](../llama-index.md#options).",
+    "reference/llama-index.md": "The options of `JinaV3Embedding` are its fields: "
+    "[what each of them does](../llama-index.md#options).",
 }
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
+_CONTENTS = re.compile(r"^### \*\*Table of Contents\*\*\n(?:- .+\n)+", re.MULTILINE)
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _INFO = re.compile(r"\A```(\w*).*")
 _TARGET = re.compile(r'(\]\(|\b(?:src|srcset|href)=")(?![a-z]+:|#)([^)"#\s]+)')
@@ -95,6 +96,7 @@ def site_pages() -> dict[str, str]:
     shown: dict[str, None] = {}
     for source, page in SOURCES.items():
         text = _FRONT_MATTER.sub("", (ROOT / source).read_text(encoding="utf-8"))
+        text = _CONTENTS.sub("", text)  # the site has one beside every page
         pages[page] = _linked(text, source=source, page=page, shown=shown)
     waiting = list(shown)
     while waiting:
