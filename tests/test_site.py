@@ -87,6 +87,15 @@ def test_the_reference_has_every_public_name(page: str) -> None:
         assert {name for name in public if not name.startswith("__")} <= names
 
 
+def test_the_reference_begins_with_what_a_page_is_opened_for() -> None:
+    firsts = [re.findall(r"^::: (\S+)$", PAGES[page], re.MULTILINE)[1] for page in HOOK.REFERENCE]
+    assert {name.rpartition(".")[2] for name in firsts} >= {
+        "Engine",
+        "JinaQdrant",
+        "JinaV3Embedding",
+    }
+
+
 def test_every_package_is_in_the_reference() -> None:
     modules = {module for modules in HOOK.REFERENCE.values() for module in modules}
     packages = [

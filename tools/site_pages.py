@@ -54,6 +54,7 @@ REFERENCE = {
 }
 """Pages of the reference, and the modules whose public names they explain."""
 
+_FIRST = ("Engine", "JinaQdrant", "JinaV3Embedding")  # what a page is opened for
 _NOTES = {
     "reference/llama-index.md": "The options of `JinaV3Embedding` are its fields: "
     "[what each of them does](../llama-index.md#options).",
@@ -135,6 +136,7 @@ def _reference(page: str, modules: tuple[str, ...]) -> str:
     for module in modules:
         parts.append(f"::: {module}\n    options: {_OF_A_MODULE}\n")
         names = [name for name in public_names(module) if name not in seen]
+        names.sort(key=lambda name: name not in _FIRST)
         parts += [f"::: {module}.{name}\n" for name in names]
         seen |= set(names)
     return "\n\n".join(parts)
