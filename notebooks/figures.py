@@ -1,4 +1,4 @@
-"""The figures that notebooks share: a white card each, fine on a light and on a dark page.
+"""The figures that notebooks share: white cards with margins, for light and for dark pages.
 
 Every function draws one figure and gives it back as a PNG that the notebook shows, sharp on screens
 of high resolution, with a description for those who do not see it.
@@ -13,6 +13,8 @@ import PIL.Image
 from IPython.display import Image
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +22,15 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "along", "drawn", "heat_maps"]
+__all__ = ["COLORS", "HALO", "along", "drawn", "heat_maps", "ink_on"]
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito: colour-blind people tell them apart. Late is the first, plain the second."""
+HALO = withStroke(linewidth=3, foreground="white")
+"""Around letters that may lie on a line."""
 _INK, _FAINT = "#222222", "#d9d9d9"
+_DARK = 0.68  # from here on a shade of blue is better written on in white
+_MARGIN = 0.16  # inches on every side, in white
 _MOST_COLUMNS = 8  # of a table that stands beside another
 _DPI, _SHARPNESS = 100, 1.6  # dots per inch of the page, and how many more the picture has
 _STYLE: Mapping[str, Any] = {
@@ -58,14 +64,16 @@ def drawn(draw: Callable[[Figure], None], *, size: tuple[float, float], descript
 
     Args:
         draw: Draws on the empty figure that it is given.
-        size: Width and height in inches; 8 fill a page.
+        size: Width and height in inches, with the margin; 8 fill a page.
         description: What there is to see, in a sentence.
     """
     with style.context(["default", dict(_STYLE)]):
-        figure = Figure(figsize=size)
+        inner = Bbox.from_bounds(0, 0, size[0] - 2 * _MARGIN, size[1] - 2 * _MARGIN)
+        figure = Figure(figsize=inner.size)
         draw(figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=_SHARPNESS * _DPI)
+        card = inner.padded(_MARGIN)
+        figure.savefig(file, format="png", dpi=_SHARPNESS * _DPI, bbox_inches=card)
     return Image(_smaller(file), width=round(size[0] * _DPI), alt=description)
 
 
@@ -75,6 +83,11 @@ def _smaller(png: io.BytesIO) -> bytes:
     with PIL.Image.open(png) as picture:
         picture.convert("RGB").quantize(128).save(file, format="png", optimize=True)
     return file.getvalue()
+
+
+def ink_on(shade: float) -> str:
+    """The colour of letters that are read on a cell, by its place on the scale of blues, 0 to 1."""
+    return "white" if shade > _DARK else _INK
 
 
 def heat_maps(
@@ -106,7 +119,7 @@ def heat_maps(
         panels = figure.subplots(*grid, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, table) in zip(panels, scores.items(), strict=True):
             image = axes.imshow(table, cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
-            _write_scores(axes, table, 0.4 * lowest + 0.6 * highest)
+            _write_scores(axes, table, lowest, highest)
             axes.set_title(title)
             axes.set_xticks(range(len(columns)), columns)
             axes.set_yticks(range(len(rows)), rows)
@@ -122,7 +135,7 @@ def heat_maps(
     return drawn(draw, size=(8.0, height), description=description)
 
 
-def _write_scores(axes: Axes, table: np.ndarray, dark: float) -> None:
+def _write_scores(axes: Axes, table: np.ndarray, lowest: float, highest: float) -> None:
     """The numbers in their cells; the best of each row in bold."""
     for row, values in enumerate(table):
         for column, value in enumerate(values):
@@ -132,7 +145,7 @@ def _write_scores(axes: Axes, table: np.ndarray, dark: float) -> None:
                 f"{value:.2f}",
                 horizontalalignment="center",
                 verticalalignment="center",
-                color="white" if value > dark else _INK,
+                color=ink_on((value - lowest) / (highest - lowest or 1.0)),
                 fontsize=9,
                 fontweight="bold" if column == values.argmax() else "normal",
             )
@@ -165,6 +178,7 @@ def along(
         for mark in marks:
             axes.axvline(mark, color="#8c8c8c", linewidth=1.0, linestyle="--")
         axes.set_xlim(edges[0], edges[-1])
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from figures import COLORS, drawn
+from figures import COLORS, HALO, drawn, ink_on
+from matplotlib.colors import to_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["bars", "quality_against_storage", "score_table"]
 
 _MARKERS = "os^"
-_DARK = 0.55  # a cell of this score needs white letters
+_DARKER = 0.65  # letters of a colour that is too light for them
 
 
 def quality_against_storage(
@@ -59,7 +60,8 @@ def quality_against_storage(
                     textcoords="offset points",
                     horizontalalignment="center",
                     fontsize=9,
-                    color=color,
+                    color=[_DARKER * part for part in to_rgb(color)],
+                    path_effects=[HALO],
                 )
         for label, value in levels.items():
             axes.axhline(value, color="#7a7a7a", linestyle=":", linewidth=1.4, label=label)
@@ -106,7 +108,7 @@ def score_table(
                 f"{value:.2f}",
                 horizontalalignment="center",
                 verticalalignment="center",
-                color="white" if value > _DARK else "black",
+                color=ink_on(value),
             )
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
@@ -145,6 +147,7 @@ def bars(
                 (6, 0),
                 textcoords="offset points",
                 verticalalignment="center",
+                path_effects=[HALO],
             )
         axes.set_yticks(places, list(values))
         axes.invert_yaxis()

@@ -25,6 +25,7 @@ import typer.main
 
 from jina_local import Engine
 from jina_local.cli import build_app
+from support.cards import MARGIN, white_margin
 from support.command_line import CommandLine
 from support.fences import Fence, fences, run_commands, run_fences
 
@@ -157,8 +158,8 @@ def test_code_that_needs_weights_runs_with_those_of_the_demo(
     evaluated: list[tuple[MtebEncoder, list[str]]],
 ) -> None:
     blocks = [one for one in fences(ROOT / document) if one.info == "python notest"]
-    # what needs sentence-transformers is run in the tests of docs/sentence-transformers.md
-    (block,) = (one for one in blocks if "jina_local_sentence_transformers" not in one.content)
+    # what needs sentence-transformers is run in the tests of its own page, or is of the past
+    (block,) = (one for one in blocks if "sentence_transformers" not in one.content)
     exec(block.content, {"Engine": Engine})  # noqa: S102 - our own document
     assert any_model_is_the_demo[: len(names)] == names
     expected = [(256, ["ArguAna"])] if "mteb" in block.content else []
@@ -186,6 +187,14 @@ def test_commands_of_the_command_line_page_do_what_they_say(
         printed[name] = finished.stdout
     assert "Keys rotate monthly." in printed["search"]
     assert (tmp_path / "questions.npy").is_file()
+
+
+def test_every_command_is_on_the_command_line_page() -> None:
+    program: Any = typer.main.get_command(build_app())
+    rows = re.findall(r"^\| (`.+?) \|", read("docs/command-line.md"), re.MULTILINE)
+    assert {name.split()[0] for row in rows for name in re.findall(r"`(.+?)`", row)} == set(
+        program.commands
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -227,6 +236,13 @@ def test_links_lead_to_files_and_headings(document: str) -> None:
         page = (ROOT / document).parent / path if path else ROOT / document
         assert page.exists(), target
         assert not anchor or anchor in anchors(page), target
+
+
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.stem
+)
+def test_pictures_are_cards_for_light_and_dark_pages(picture: Path) -> None:
+    assert white_margin(picture) >= MARGIN
 
 
 def test_questions_in_the_documents_are_questions() -> None:

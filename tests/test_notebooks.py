@@ -6,7 +6,9 @@ All are executed by `make notebooks`; here, two quick ones are.
 from __future__ import annotations
 
 import ast
+import base64
 import importlib
+import io
 import json
 import re
 import subprocess
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.cards import MARGIN, white_margin
 
 if TYPE_CHECKING:
     from support.checkpoints import Checkpoint
@@ -139,11 +143,12 @@ def test_a_notebook_was_run_from_top_to_bottom_and_nothing_complained(path: Path
 
 
 @every_notebook
-def test_images_show_something_and_are_described(path: Path) -> None:
+def test_images_show_something_on_any_page_and_are_described(path: Path) -> None:
     for output in outputs(path):
         if "image/png" in output.get("data", {}):
             assert tool.image_problem(output["data"]["image/png"]) == ""
             assert len(output["metadata"]["image/png"]["alt"]) > 40
+            assert white_margin(io.BytesIO(base64.b64decode(output["data"]["image/png"]))) >= MARGIN
 
 
 @every_notebook
@@ -272,9 +277,6 @@ def test_what_varies_is_not_compared_but_has_to_be_there() -> None:
 
 
 def test_an_empty_image_is_a_difference() -> None:
-    import base64
-    import io
-
     from PIL import Image
 
     def picture(color: int) -> dict[str, Any]:

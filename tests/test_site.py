@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -50,9 +51,30 @@ def test_every_page_is_in_the_navigation_but_for_shown_files() -> None:
     assert settings["theme"]["font"] is False
 
 
+def test_no_page_has_a_list_of_contents_twice() -> None:
+    (source,) = (source for source, page in HOOK.SOURCES.items() if page == "haystack.md")
+    assert "Table of Contents" in (ROOT / source).read_text(encoding="utf-8")
+    assert not [page for page in PAGES if "Table of Contents" in PAGES[page]]
+
+
 def test_every_document_is_a_page() -> None:
     documents = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
     assert documents | {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= set(HOOK.SOURCES)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda one: one.stem
+)
+def test_notebooks_are_pages_with_their_code_and_what_it_shows(path: Path) -> None:
+    page = PAGES[f"files/notebooks/{path.name}.md"]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert page.startswith(cells[0]["source"][0])
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(f"```python\n{''.join(cell['source'])}\n```" in page for cell in code)
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert all("".join(output["text"]).rstrip() in page for output in outputs if "text" in output)
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert page.count('<img src="data:image/png;base64,') == len(pictures)
 
 
 @pytest.mark.parametrize("page", HOOK.REFERENCE)
@@ -63,6 +85,15 @@ def test_the_reference_has_every_public_name(page: str) -> None:
         public = importlib.import_module(module).__all__
         assert module in explained
         assert {name for name in public if not name.startswith("__")} <= names
+
+
+def test_the_reference_begins_with_what_a_page_is_opened_for() -> None:
+    firsts = [re.findall(r"^::: (\S+)$", PAGES[page], re.MULTILINE)[1] for page in HOOK.REFERENCE]
+    assert {name.rpartition(".")[2] for name in firsts} >= {
+        "Engine",
+        "JinaQdrant",
+        "JinaV3Embedding",
+    }
 
 
 def test_every_package_is_in_the_reference() -> None:

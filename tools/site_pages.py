@@ -1,20 +1,24 @@
 """The pages of the site, made of what is in the repository: nothing is copied by hand.
 
-A hook of mkdocs, named in `mkdocs.yml`. READMEs, `docs/*.md` and the public names of the packages
-become pages. A link that works in the repository works on the site: it leads to another page, to a
-picture, or to a page that shows the file or the folder that is meant. A link that leads nowhere is
-an error.
+A hook of mkdocs, named in `mkdocs.yml`. READMEs, `docs/*.md`, notebooks with what they show, and
+the public names of the packages become pages. A link that works in the repository works on the
+site: it leads to another page, to a picture, or to a page that shows the file or the folder that is
+meant. A link that leads nowhere is an error.
 """
 
 from __future__ import annotations
 
 import ast
+import html
+import json
 import posixpath
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
@@ -29,6 +33,7 @@ SOURCES = {
     f"integrations/{HAYSTACK.replace('.', '/')}/README.md": "haystack.md",
     f"integrations/{LLAMA_INDEX.replace('.', '/')}/README.md": "llama-index.md",
     "core/jina_local/demo_model/README.md": "demo-model.md",
+    "notebooks/README.md": "notebooks.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 } | {f"docs/{path.name}": path.name for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -49,7 +54,14 @@ REFERENCE = {
 }
 """Pages of the reference, and the modules whose public names they explain."""
 
+_FIRST = ("Engine", "JinaQdrant", "JinaV3Embedding")  # what a page is opened for
+_NOTES = {
+    "reference/llama-index.md": "The options of `JinaV3Embedding` are its fields: "
+    "[what each of them does](../llama-index.md#options).",
+}
+
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
+_CONTENTS = re.compile(r"^### \*\*Table of Contents\*\*\n(?:- .+\n)+", re.MULTILINE)
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _INFO = re.compile(r"\A```(\w*).*")
 _TARGET = re.compile(r'(\]\(|\b(?:src|srcset|href)=")(?![a-z]+:|#)([^)"#\s]+)')
@@ -85,13 +97,16 @@ def site_pages() -> dict[str, str]:
     shown: dict[str, None] = {}
     for source, page in SOURCES.items():
         text = _FRONT_MATTER.sub("", (ROOT / source).read_text(encoding="utf-8"))
+        text = _CONTENTS.sub("", text)  # the site has one beside every page
         pages[page] = _linked(text, source=source, page=page, shown=shown)
     waiting = list(shown)
     while waiting:
         path = waiting.pop()
+        found: dict[str, None] = {}
         if (ROOT / path).is_dir():
-            waiting += [f"{path}/{entry.name}" for entry in _entries(path)]
-        pages[_page_of_file(path)] = _shown(path)
+            found = dict.fromkeys(f"{path}/{entry.name}" for entry in _entries(path))
+        pages[_page_of_file(path)] = _shown(path, found)
+        waiting += [one for one in found if _page_of_file(one) not in pages]
     return pages
 
 
@@ -116,11 +131,12 @@ def public_names(module: str) -> list[str]:
 def _reference(page: str, modules: tuple[str, ...]) -> str:
     """A page that has mkdocstrings explain modules and each of their public names."""
     title = page.removeprefix("reference/").removesuffix(".md")
-    parts = [f"# Reference: {title}"]
+    parts = [f"# Reference: {title}", _NOTES.get(page, "")]
     seen: set[str] = set()
     for module in modules:
         parts.append(f"::: {module}\n    options: {_OF_A_MODULE}\n")
         names = [name for name in public_names(module) if name not in seen]
+        names.sort(key=lambda name: name not in _FIRST)
         parts += [f"::: {module}.{name}\n" for name in names]
         seen |= set(names)
     return "\n\n".join(parts)
@@ -170,8 +186,15 @@ def _entries(path: str) -> list[Path]:
     return sorted(one for one in (ROOT / path).iterdir() if not one.name.startswith(("__", ".")))
 
 
-def _shown(path: str) -> str:
-    """A page with the content of a file, or with links to what is in a folder."""
+def _shown(path: str, shown: dict[str, None]) -> str:
+    """A page with the content of a file, or with links to what is in a folder.
+
+    Args:
+        path: The file or the folder.
+        shown: Gets what a notebook links to.
+    """
+    if path.endswith(".ipynb"):
+        return "\n\n".join(_cells(path, shown))
     front = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n"
     if (ROOT / path).is_dir():
         folder = posixpath.basename(path)
@@ -181,3 +204,25 @@ def _shown(path: str) -> str:
     content = (ROOT / path).read_text(encoding="utf-8")
     language = _LANGUAGES.get(Path(path).suffix, "text")
     return f"{front}# {path}\n\n`````{language}\n{content}\n`````\n"
+
+
+def _cells(path: str, shown: dict[str, None]) -> Iterator[str]:
+    """The cells of a notebook, each followed by what it shows."""
+    for cell in json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield _linked(source, source=path, page=_page_of_file(path), shown=shown)
+        else:
+            yield f"```python\n{source}\n```"
+            yield from (_output(output) for output in cell["outputs"])
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell has shown: a picture, or else a text."""
+    data = output.get("data", {})
+    if "image/png" not in data:
+        text = "".join(output.get("text") or data["text/plain"])
+        return f"`````text\n{text.rstrip()}\n`````"
+    picture, about = data["image/png"].replace("\n", ""), output["metadata"]["image/png"]
+    described = html.escape(about["alt"])
+    return f'<img src="data:image/png;base64,{picture}" width="{about["width"]}" alt="{described}">'

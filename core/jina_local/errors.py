@@ -1,7 +1,7 @@
 """Everything that jina-local raises on purpose.
 
 Each error is also the builtin that it refines, so that callers who have never heard of
-jina-local catch it naturally. The tree::
+jina-local catch it naturally. The tree:
 
     JinaLocalError
     ├── InvalidTextsError (TypeError)          texts are not a list of strings

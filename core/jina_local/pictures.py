@@ -1,5 +1,7 @@
 """What all our pictures share: how they look, and that a file holds all of one or is not there.
 
+Each is a white card with a margin, to be read on a light page and on a dark one.
+
 No display is needed, no font but the one that comes with matplotlib, and what the user has
 configured for other pictures does not change these.
 """
@@ -30,6 +32,7 @@ _FORMATS: Mapping[str, dict[str, Any]] = {  # and what says when the file was wr
 }
 _FONT = "DejaVu Sans"
 _INK, _FAINT = "#222222", "#d9d9d9"
+_MARGIN = 0.16  # inches on every side, in white
 _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": _FAINT,
@@ -39,6 +42,7 @@ _STYLE: Mapping[str, Any] = {
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "figure.dpi": 150,
+    "figure.facecolor": "white",
     "figure.titlesize": 11,
     "figure.titleweight": "bold",
     "font.family": _FONT,
@@ -90,22 +94,29 @@ def check_plot(path: Path, *, install: str = "jina-local[chunks]") -> None:
 
 
 @contextmanager
-def drawn(path: Path, *, size: tuple[float, float] = (8.0, 3.6)) -> Iterator[Figure]:
+def drawn(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure to draw on, which is written whole once the block ends without an exception.
 
     Args:
         path: A name that `check_plot` has found good; a file of this name is replaced.
-        size: Width and height in inches.
+        size: Width and height in inches, with the margin.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
     suffix = path.suffix.lower()
     with style.context(["default", dict(_STYLE)]):
-        figure = Figure(figsize=size)
+        inner = Bbox.from_bounds(0, 0, size[0] - 2 * _MARGIN, size[1] - 2 * _MARGIN)
+        figure = Figure(figsize=inner.size)
         yield figure
         with written_whole(path) as file:
-            figure.savefig(file, format=suffix[1:], metadata=_FORMATS[suffix])
+            figure.savefig(
+                file,
+                format=suffix[1:],
+                metadata=_FORMATS[suffix],
+                bbox_inches=inner.padded(_MARGIN),
+            )
 
 
 def drawable(text: str) -> str:

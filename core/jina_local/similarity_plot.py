@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["draw_similarities"]
 
 _MOST_ROWS = 12
+_WIDTH, _HEIGHT = 8.0, 3.6  # inches
+_BESIDES_ROWS, _ROOM_OF_A_ROW = 1.5, 0.3  # of the height, until it is reached
 _LABEL_CHARACTERS = 42
 _TITLE_CHARACTERS = 66
 _TITLE_LINES = 2
@@ -67,7 +69,8 @@ def draw_similarities(
         late: Similarity of each chunk embedded within the document, (S,).
         plain: Similarity of each chunk embedded alone, (S,).
     """
-    with drawn(path) as figure:
+    height = min(_HEIGHT, _BESIDES_ROWS + _ROOM_OF_A_ROW * len(spans))
+    with drawn(path, size=(_WIDTH, height)) as figure:
         axes = figure.add_subplot()
         _draw_titles(axes, query, model)
         if len(spans) <= _MOST_ROWS:
@@ -101,7 +104,7 @@ def _draw_rows(axes: Axes, chunks: Sequence[str], late: np.ndarray, plain: np.nd
     axes.set_yticks(rows, labels)
     axes.grid(axis="both")
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("similarity to the query")
+    axes.set_xlabel("cosine similarity to the query")
 
 
 def _draw_steps(
@@ -127,8 +130,9 @@ def _draw_steps(
         _draw_best(axes, series, (starts[best] + stops[best]) / 2, values[best])
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("position in the document, in characters")
-    axes.set_ylabel("similarity to the query")
+    axes.set_ylabel("cosine similarity to the query")
 
 
 def _draw_best(axes: Axes, series: _Series, x: float, y: float) -> None:

@@ -26,6 +26,7 @@ _COLORS = {  # of Okabe and Ito: colour-blind people tell them apart
 }
 _MARKERS = {Encoding.float32: "o", Encoding.int8: "s", Encoding.binary: "^"}
 _GRAY = "#7a7a7a"
+_LEGEND_PAD = 1.5  # of its letters' height: it is placed by the card's edge, over the margin
 
 
 def draw_evaluation(path: Path, evaluation: Evaluation, *, name: str, model: str) -> None:
@@ -46,9 +47,15 @@ def draw_evaluation(path: Path, evaluation: Evaluation, *, name: str, model: str
         by_dimension.set_ylabel(f"{NDCG}, mean over {evaluation.n_questions} questions")
         title = f"plain against late chunking, {evaluation.n_documents} documents"
         figure.suptitle(f"{_short(name, 30)}: {title}", x=0.012, horizontalalignment="left")
-        by_dimension.set_title(_short(model, 80), loc="left", fontsize=8.5)
+        by_dimension.set_title(_short(model, 70), loc="left", fontsize=8.5)
         handles, labels = by_dimension.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=4,
+            borderaxespad=_LEGEND_PAD,
+        )
 
 
 def _draw(axes: Axes, evaluation: Evaluation, positions: list[int]) -> None:

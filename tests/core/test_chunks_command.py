@@ -21,6 +21,7 @@ from jina_local.cli import LICENCE_NOTE, main
 from jina_local.pictures import drawable
 from jina_local.similarity_plot import draw_similarities
 from jina_local.splitting import line_spans, make_splitter, paragraph_spans
+from support.cards import MARGIN, white_margin
 from support.checkpoints import Checkpoint, TinyConfig, write_tiny
 
 if TYPE_CHECKING:
@@ -508,14 +509,14 @@ def size(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("repeat", [1, 5], ids=["rows", "steps"])
-def test_a_picture_is_a_png_of_8_by_3_6_inches(repeat: int, chunks: Chunks, tmp_path: Path) -> None:
+def test_a_picture_is_a_png_of_8_inches(repeat: int, chunks: Chunks, tmp_path: Path) -> None:
     """Of texts with Chinese and emoji, which its font lacks: warnings are errors here."""
     arguments = ("-", "-q", "首都 🏙️ where?", "--plot", "similarity.png")
     finished = chunks(*arguments, stdin=TEXT * repeat)
     assert finished.code == 0, finished.stderr
     assert "首都" in finished.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["similarity.png"]
-    assert size(tmp_path / "similarity.png") == (1200, 540)
+    assert size(tmp_path / "similarity.png")[0] == 1200
 
 
 @pytest.mark.parametrize(
@@ -541,10 +542,19 @@ def draw(path: Path, chunks: Sequence[str], *, query: str = QUERY, model: str = 
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("n_chunks", [1, 2, 12, 13, 300])
-def test_any_number_of_chunks_can_be_drawn(n_chunks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("n_chunks", "height"),
+    [(1, 270), (2, 315), (3, 360), (7, 540), (12, 540), (13, 540), (300, 540)],
+)
+def test_any_number_of_chunks_can_be_drawn(n_chunks: int, height: int, tmp_path: Path) -> None:
     draw(tmp_path / "a.png", ["some words "] * n_chunks)
-    assert size(tmp_path / "a.png") == (1200, 540)
+    assert size(tmp_path / "a.png") == (1200, height)
+
+
+@pytest.mark.parametrize("n_chunks", [1, 12, 13])
+def test_a_picture_is_a_white_card_with_a_margin(n_chunks: int, tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", ["some words that are too long to be shown as a whole"] * n_chunks)
+    assert white_margin(tmp_path / "a.png") >= MARGIN
 
 
 @pytest.mark.parametrize(
