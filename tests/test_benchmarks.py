@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.checkpoints import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,3 +62,60 @@ def test_fidelity_is_measured_of_every_dtype_and_way(monkeypatch: pytest.MonkeyP
         assert set(found[dtype]) == {"augmented", "side path", "merged"}
         for cosines in found[dtype].values():
             assert least <= cosines["worst"] <= cosines["mean"] <= 1 + 1e-6
+
+
+def test_onnx_files_are_measured_beside_the_engine(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="needs jina-local[onnx]")
+    monkeypatch.syspath_prepend(str(ROOT))
+    onnx_files = importlib.import_module("benchmarks.onnx_files")
+    plan = onnx_files.Plan(
+        model=str(tiny.folder),
+        vocab=20,
+        tokens=(4,),
+        batch=(3, 3, 9),
+        repeats=1,
+        turns=1,
+        precisions=("float32",),
+    )
+    results = onnx_files.measure(plan)
+    timed = {"4 tokens, ms", "3 texts of 3 to 9 tokens, ms", "peak MB"}
+    assert set(results) == {"engine float32", "onnx float32"}
+    assert set(results["engine float32"]) == timed
+    assert set(results["onnx float32"]) >= timed | {"file MB", "export s"}
+    assert results["onnx float32"]["largest difference"] <= 1e-5
+
+
+def test_the_table_about_onnx_is_what_was_measured() -> None:
+    """Each cell, the machine, versions and commit are those of the JSON, if there is one yet."""
+    document = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+    path = ROOT / "benchmarks" / "results" / "onnx_files.json"
+    if not path.exists():
+        assert "has not been measured yet (`python -m benchmarks onnx_files`)" in document
+        return
+    record = json.loads(path.read_text())
+    lines = [line for line in document.splitlines() if line.startswith("|")]
+    head = next(row for line in lines if "file MB" in (row := cells(line)))
+    rows = {row[0]: row[1:] for row in map(cells, lines) if row[0] in record["results"]}
+    assert set(rows) == set(record["results"])
+    for name, row in rows.items():
+        measured = record["results"][name]
+        expected = [f"{measured[key]:,g}" if key in measured else "" for key in head[1:]]
+        assert row == expected, name
+    machine = record["machine"]
+    prose = " ".join(document.split())
+    for fact in (
+        f"{machine['cores']} cores of an {machine['processor']}",
+        f"commit {machine['commit']}",
+        f"torch {machine['packages']['torch'].partition('+')[0]}",
+        f"onnxruntime {machine['packages']['onnxruntime']}",
+        f"`{record['command']}`",
+    ):
+        assert fact in prose, fact
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a row of a table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]

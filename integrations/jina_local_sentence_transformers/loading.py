@@ -27,8 +27,6 @@ from jina_local_sentence_transformers.trainable import TrainableJinaEncoder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
-
     from jina_local.own_adapters import AdapterSource
     from jina_local_sentence_transformers.text_input import TextInput
 
@@ -84,15 +82,13 @@ def load(
         InvalidOptionError: If an option is outside its allowed set, or a task is unknown.
         MissingExtraError: If sentence-transformers is not installed.
     """
-    settings, added = _opened(source, base, revision)
+    settings, added = _opened(source, base, revision, adapters)
     settings = settings.updated(
-        {
-            "query_task": query_task,
-            "document_task": document_task,
-            "default_task": default_task,
-            "max_seq_length": max_seq_length,
-            "on_overflow": on_overflow,
-        }
+        query_task=query_task,
+        document_task=document_task,
+        default_task=default_task,
+        max_seq_length=max_seq_length,
+        on_overflow=on_overflow,
     )
     where = Where(
         device=device,
@@ -102,8 +98,8 @@ def load(
         token=token,
         canary=canary,
     )
-    encoder = JinaEncoder.build(settings, {**added, **check_adapters(adapters)}, where)
-    return _model(encoder, resolve_device(device), truncate_dim or _saved_dim(source))
+    encoder = JinaEncoder.build(settings, added, where)
+    return _model(encoder, device, truncate_dim or _saved_dim(source))
 
 
 def load_for_training(
@@ -163,12 +159,12 @@ def load_for_training(
             the saved model.
         MissingExtraError: If sentence-transformers is not installed.
     """
-    settings, added = _opened(source, base, revision)
+    settings, added = _opened(source, base, revision, adapters)
     where = Where(
         device=device, local_files_only=local_files_only, cache_dir=cache_dir, token=token
     )
     found = where.find(settings)
-    checkpoint = with_adapters(open_checkpoint(found.folder), {**added, **check_adapters(adapters)})
+    checkpoint = with_adapters(open_checkpoint(found.folder), added)
     copies = dict(new_tasks or {})
     if there := sorted(set(copies) & set(checkpoint.tasks.names)):
         msg = f"new_tasks has {there}, which the model has already: name it in tasks to train it"
@@ -177,37 +173,38 @@ def load_for_training(
         msg = f"instructions has {unknown}, but only new tasks may have another: {sorted(copies)}"
         raise InvalidOptionError(msg)
     for name, origin in copies.items():
-        copy = adapter_of(checkpoint, origin).named(name, (instructions or {}).get(name))
-        added[name] = copy
+        added[name] = adapter_of(checkpoint, origin).named(name, (instructions or {}).get(name))
     named = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     trained = tuple(dict.fromkeys((*(named or settings.trained), *copies)))
     settings = replace(settings, trained=trained, train_base=whole_model or settings.train_base)
     settings = settings.updated(
-        {
-            "query_task": query_task,
-            "document_task": document_task,
-            "default_task": default_task,
-            "max_seq_length": max_seq_length,
-            "on_overflow": on_overflow,
-        }
+        query_task=query_task,
+        document_task=document_task,
+        default_task=default_task,
+        max_seq_length=max_seq_length,
+        on_overflow=on_overflow,
     )
-    encoder = TrainableJinaEncoder.build(settings, {**added, **check_adapters(adapters)}, where)
-    return _model(encoder, resolve_device(device), truncate_dim or _saved_dim(source))
+    encoder = TrainableJinaEncoder.build(settings, added, where)
+    return _model(encoder, device, truncate_dim or _saved_dim(source))
 
 
 def _opened(
-    source: str | Path, base: str | Path | None, revision: str | None
+    source: str | Path,
+    base: str | Path | None,
+    revision: str | None,
+    adapters: Mapping[str, AdapterSource] | None,
 ) -> tuple[Settings, dict[str, AdapterSource]]:
-    """Settings, and the adapters of a saved model."""
+    """Settings, and adapters: those of a saved model, and the user's, which go before them."""
+    own = check_adapters(adapters)
     if not is_saved_model(source):
         if base is not None:
             msg = f"base={str(base)!r} is for saved models; {str(source)!r} is none"
             raise InvalidOptionError(msg)
-        return Settings(source=_named(source), revision=revision), {}
-    settings, adapters = read_saved(Path(source))
+        return Settings(source=_named(source), revision=revision), own
+    settings, saved = read_saved(Path(source))
     if base is not None:
         settings = replace(settings, source=_named(base), revision=revision)
-    return settings, adapters
+    return settings, {**saved, **own}
 
 
 def _named(source: str | Path) -> str:
@@ -224,14 +221,12 @@ def _saved_dim(source: str | Path) -> int | None:
     return dim
 
 
-def _model(
-    encoder: TextInput, device: torch.device, truncate_dim: int | None
-) -> JinaSentenceTransformer:
+def _model(encoder: TextInput, device: str, truncate_dim: int | None) -> JinaSentenceTransformer:
     width = encoder.checkpoint().config.width
     check_dimensions(truncate_dim, width)
     return JinaSentenceTransformer(
         modules=[encoder, Pooling(width, "mean"), Normalize()],
-        device=str(device),
+        device=str(resolve_device(device)),
         similarity_fn_name="cosine",
         truncate_dim=truncate_dim,
     )

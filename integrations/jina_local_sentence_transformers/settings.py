@@ -21,8 +21,6 @@ from jina_local.source import ModelSource, resolve_source
 from jina_local.tasks import ROLE_TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jina_local.checkpoint import Checkpoint
     from jina_local.own_adapters import AdapterSource
 
@@ -97,9 +95,25 @@ class Settings:
     max_seq_length: int | None = None
     on_overflow: Overflow = "truncate"
 
-    def updated(self, options: Mapping[str, Any]) -> Settings:
+    def updated(
+        self,
+        *,
+        query_task: str | None,
+        document_task: str | None,
+        default_task: str | None,
+        max_seq_length: int | None,
+        on_overflow: Overflow | None,
+    ) -> Settings:
         """The same with other options, where these are not `None`."""
-        return replace(self, **{key: value for key, value in options.items() if value is not None})
+        given = {
+            "query_task": query_task,
+            "document_task": document_task,
+            "default_task": default_task,
+            "max_seq_length": max_seq_length,
+            "on_overflow": on_overflow,
+        }
+        changes: dict[str, Any] = {key: one for key, one in given.items() if one is not None}
+        return replace(self, **changes)
 
     def as_json(self) -> dict[str, Any]:
         """What `read_settings` reads."""

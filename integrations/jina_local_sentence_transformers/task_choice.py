@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jina_local.errors import InvalidOptionError
 from jina_local.tasks import ROLE_TASKS
+from jina_local_eval.routing import V3_ROUTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from jina_local.tasks import Task, TaskTable
 
 __all__ = ["TaskChoice", "TaskPrompt"]
+
+_WITH_ROLES = {"Reranking"}  # mteb embeds these as queries and documents, which have prompts
 
 
 class TaskPrompt(str):
@@ -68,8 +71,17 @@ class TaskChoice:
         return self
 
     def prompts(self) -> dict[str, str]:
-        """Prompts by the names of tasks, and of the two roles; `text` is LlamaIndex's document."""
+        """Prompts by the names of tasks, and of the two roles; `text` is LlamaIndex's document.
+
+        Also by mteb's types of tasks: it looks for them here, and embeds the texts of a type that
+        it does not find like any others, which would be the base model. A default of the user's
+        own goes before them.
+        """
         names = {"query": self.query, "document": self.document, "text": self.document}
+        if self.default is None:
+            for kind, task in V3_ROUTING.by_type.items():
+                if task in self.table.names and kind not in _WITH_ROLES:
+                    names[kind] = task
         names |= {name: name for name in self.table.names}
         found = {key: self.table.find(name) for key, name in names.items()}
         return {key: TaskPrompt(task.instruction, str(task.name)) for key, task in found.items()}

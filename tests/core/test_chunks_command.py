@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import re
 import struct
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
 
 from jina_local import ChunkedText, Engine, chunks_command
-from jina_local.cli import LICENCE_NOTE, main
+from jina_local.cli import LICENCE_NOTE
 from jina_local.pictures import drawable
 from jina_local.similarity_plot import draw_similarities
 from jina_local.splitting import line_spans, make_splitter, paragraph_spans
 from support.cards import MARGIN, white_margin
 from support.checkpoints import Checkpoint, TinyConfig, write_tiny
+from support.command_line import CommandLine, Finished, assert_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,23 +36,6 @@ SPANS = [[0, 8], [10, 44], [40, 70], [70, 70], [0, len(TEXT)]]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    code: object
-    stdout: str
-    stderr: str
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The one object that was printed as JSON."""
-        assert self.stdout.count("\n") == 1
-        record: dict[str, Any] = json.loads(self.stdout)
-        return record
-
-    def column(self, name: str) -> list[Any]:
-        return [chunk[name] for chunk in self.record["chunks"]]
-
-
 class Chunks(Protocol):
     def __call__(self, *arguments: object, stdin: str | bytes = TEXT) -> Finished: ...
 
@@ -66,33 +48,20 @@ def chunks(
     tmp_path: Path,
 ) -> Chunks:
     """`jina-local chunks ARGUMENTS` in this process, in an empty folder, with the tiny model."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
+    jina_local = CommandLine(monkeypatch, capfdbinary)
     monkeypatch.setenv("JINA_LOCAL_MODEL", str(tiny.folder))
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, stdin: str | bytes = TEXT) -> Finished:
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "argv", ["jina-local", "chunks", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfdbinary.readouterr()
-        return Finished(ended.value.code, out.decode(), err.decode())
+        return jina_local("chunks", *arguments, stdin=content)
 
     return run
 
 
-def assert_refused(finished: Finished, *parts: str) -> None:
-    """Exit code 1, nothing on standard output, and one message on standard error."""
-    assert finished.code == 1
-    assert finished.stdout == ""
-    assert finished.stderr.startswith("error: "), finished.stderr
-    assert "Traceback" not in finished.stderr
-    for part in parts:
-        assert part in finished.stderr
+def column(finished: Finished, name: str) -> list[Any]:
+    """One value of every chunk."""
+    return [chunk[name] for chunk in finished.record["chunks"]]
 
 
 def assert_wrong_usage(finished: Finished, *parts: str) -> None:
@@ -115,16 +84,16 @@ def assert_equals_engine(
     plain = engine.embed_documents(texts, dimensions=dimensions)
     query = engine.embed_queries([QUERY], dimensions=dimensions).vectors[0]
     assert finished.code == 0, finished.stderr
-    spans = zip(finished.column("start"), finished.column("stop"), strict=True)
+    spans = zip(column(finished, "start"), column(finished, "stop"), strict=True)
     assert list(spans) == list(document.spans)
-    assert finished.column("late") == pytest.approx((late.vectors @ query).tolist(), abs=1e-6)
-    assert finished.column("plain") == pytest.approx((plain.vectors @ query).tolist(), abs=1e-6)
+    assert column(finished, "late") == pytest.approx((late.vectors @ query).tolist(), abs=1e-6)
+    assert column(finished, "plain") == pytest.approx((plain.vectors @ query).tolist(), abs=1e-6)
     for name, values in (
         ("tokens", late.token_counts),
         ("fell_back", late.fell_back),
         ("combined", late.combined),
     ):
-        assert finished.column(name) == values.tolist()
+        assert column(finished, name) == values.tolist()
     assert finished.record["tokens"] == late.tokens
     assert finished.record["windows"] == late.windows
     assert finished.record["dimensions"] == late.vectors.shape[1]
@@ -149,13 +118,13 @@ def test_json_says_everything_in_one_object(chunks: Chunks, tiny: Checkpoint) ->
         *("best_late", "best_plain", "chunks"),
     ]
     assert (record["query"], record["model"]) == (QUERY, tiny.folder.name)
-    assert finished.column("number") == [1, 2, 3, 4, 5]
-    assert finished.column("text") == [TEXT[start:stop] for start, stop in SPANS]
-    assert finished.column("fell_back") == [False, False, False, True, False]
+    assert column(finished, "number") == [1, 2, 3, 4, 5]
+    assert column(finished, "text") == [TEXT[start:stop] for start, stop in SPANS]
+    assert column(finished, "fell_back") == [False, False, False, True, False]
     for chunk in record["chunks"]:
         assert chunk["difference"] == pytest.approx(chunk["late"] - chunk["plain"], abs=1e-6)
     for kind in ("late", "plain"):
-        values = finished.column(kind)
+        values = column(finished, kind)
         assert values[record[f"best_{kind}"] - 1] == max(values)
 
 
@@ -225,9 +194,9 @@ def test_progress_counts_the_document_and_then_its_chunks(
 def test_every_splitter_leaves_out_only_white_space(splitter: str, chunks: Chunks) -> None:
     options = ("--chunk-tokens", 6) if splitter in ("tokens", "markdown") else ()
     finished = chunks("-", "-q", QUERY, "--json", "--splitter", splitter, *options)
-    assert len(finished.column("number")) > 2
+    assert len(column(finished, "number")) > 2
     position = 0
-    for start, stop in zip(finished.column("start"), finished.column("stop"), strict=True):
+    for start, stop in zip(column(finished, "start"), column(finished, "stop"), strict=True):
         assert not TEXT[position:start].strip()
         assert TEXT[start:stop].strip()
         position = stop
@@ -244,7 +213,7 @@ def test_splitters_are_those_of_the_library(chunks: Chunks, engine: Engine) -> N
 
     def cut(*options: object) -> list[tuple[int, int]]:
         finished = chunks("-", "-q", QUERY, "--json", *options, stdin=text)
-        return list(zip(finished.column("start"), finished.column("stop"), strict=True))
+        return list(zip(column(finished, "start"), column(finished, "stop"), strict=True))
 
     assert cut("--splitter", "lines") == line_spans(text)
     assert cut("--splitter", "paragraphs") == paragraph_spans(text) == cut()
@@ -257,7 +226,7 @@ def test_without_a_number_a_chunk_has_at_most_128_tokens(chunks: Chunks, engine:
     finished = chunks("-", "-q", QUERY, "--json", "--splitter", "tokens", stdin=text)
     spans = make_splitter(engine.tokenizer_json, 128).spans(text, markdown=False)
     assert len(spans) > 1, "the premise needs a longer text"
-    assert list(zip(finished.column("start"), finished.column("stop"), strict=True)) == spans
+    assert list(zip(column(finished, "start"), column(finished, "stop"), strict=True)) == spans
 
 
 def test_spans_come_inline_or_from_a_file(chunks: Chunks, engine: Engine, tmp_path: Path) -> None:
@@ -274,8 +243,8 @@ def test_a_file_is_read_as_it_is(chunks: Chunks, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(text.encode())
     options = ("--json", "--splitter", "lines")
     finished = chunks("text.txt", "-q", QUERY, *options)
-    assert finished.column("text") == ["one", "two\u2028three"]
-    assert finished.column("start") == [0, 5]
+    assert column(finished, "text") == ["one", "two\u2028three"]
+    assert column(finished, "start") == [0, 5]
     assert chunks("-", "-q", QUERY, *options, stdin=text).stdout == finished.stdout
 
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from jina_local import Engine
     from support.checkpoints import Checkpoint
+    from support.command_line import Finished
 
-    from .conftest import Cli, Finished
+    from .conftest import Cli
 
 N_DOCUMENTS = 6
 N_CHUNKS = 3

@@ -6,14 +6,11 @@ import io
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from jina_local.cli import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["CommandLine", "Finished", "assert_refused"]
 
@@ -25,10 +22,15 @@ class Finished:
     stderr: str
 
     @property
+    def json(self) -> Any:
+        """What was printed, as JSON."""
+        return json.loads(self.stdout)
+
+    @property
     def record(self) -> dict[str, Any]:
-        """The one object that was printed as JSON."""
+        """The one object that was printed as JSON, in one line."""
         assert self.stdout.count("\n") == 1
-        record: dict[str, Any] = json.loads(self.stdout)
+        record: dict[str, Any] = self.json
         return record
 
 
@@ -44,7 +46,7 @@ class CommandLine:
         self._monkeypatch = monkeypatch
         self._capture = capture
 
-    def __call__(self, *arguments: str | int | Path, stdin: bytes = b"") -> Finished:
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> Finished:
         self._monkeypatch.setattr(sys, "argv", ["jina-local", *map(str, arguments)])
         wrapped = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
         self._monkeypatch.setattr(sys, "stdin", wrapped)
@@ -60,5 +62,6 @@ def assert_refused(finished: Finished, *parts: str) -> None:
     assert finished.code == 1
     assert finished.stdout == ""
     assert finished.stderr.startswith("error: "), finished.stderr
+    assert "Traceback" not in finished.stderr
     for part in parts:
         assert part in finished.stderr

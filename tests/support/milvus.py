@@ -6,16 +6,19 @@ import importlib
 
 import pytest
 
-__all__ = ["milvus"]
+__all__ = ["milvus", "milvus_lite"]
 
 
-def _why_not() -> str:
+def _needs(*packages: str) -> pytest.MarkDecorator:
+    """A mark for tests that need packages; the first part of a module's name is its package's."""
     try:
-        for module in ("milvus_haystack", "milvus_lite.server_manager"):
+        for module in packages:
             importlib.import_module(module)
     except ImportError as error:
-        return f"needs milvus-haystack and milvus-lite: {error}"
-    return ""
+        names = " and ".join(one.partition(".")[0].replace("_", "-") for one in packages)
+        return pytest.mark.skipif(True, reason=f"needs {names}: {error}")
+    return pytest.mark.skipif(False, reason="Milvus Lite runs here")
 
 
-milvus = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "Milvus Lite runs here")
+milvus = _needs("milvus_haystack", "milvus_lite.server_manager")
+milvus_lite = _needs("pymilvus", "milvus_lite.server_manager")

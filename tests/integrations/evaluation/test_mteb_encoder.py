@@ -10,9 +10,9 @@ import pytest
 
 from jina_local.errors import InvalidOptionError
 from jina_local_eval import MtebEncoder
-from jina_local_eval.metrics import METRICS, NDCG, question_metrics
 from jina_local_eval.routing import PAPER_ROUTING, V3_ROUTING
 from jina_local_eval.suites import Expected, Finished, run_suite, run_tasks, suite_tasks
+from support.mteb_tasks import DOCUMENTS, QUERIES, expected_score, local_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +32,6 @@ TEXT_TYPES = (
     *("BitextMining", "Classification", "Clustering", "MultilabelClassification"),
     *("PairClassification", "Reranking", "Retrieval", "STS", "Summarization"),
 )
-CORPUS = {
-    "boats": ("Boats", "A sloop has one mast, a ketch has two."),
-    "bread": ("Bread", "Flour, water and salt; knead, wait, bake."),
-    "law": ("", "The buyer pays for the transport."),
-    "music": ("Music", "A fugue has one subject and several voices."),
-}
-QUERIES = {"q1": "how do I make a loaf?", "q2": "how many masts has a ketch?", "q3": "who pays?"}
-RELEVANT = {"q1": "bread", "q2": "boats", "q3": "music"}  # one that is not found at once
 
 
 @dataclass
@@ -69,58 +61,6 @@ def spy(demo: Engine) -> Spy:
     return Spy(demo)
 
 
-def local_task() -> Any:
-    """A retrieval task of four documents and three queries that are already here."""
-    from datasets import Dataset
-    from mteb.abstasks import AbsTaskRetrieval
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-    from mteb.abstasks.task_metadata import TaskMetadata
-
-    class LocalRetrieval(AbsTaskRetrieval):
-        metadata = TaskMetadata(
-            name="LocalRetrieval",
-            description="Made in a test.",
-            reference=None,
-            dataset={"path": "none", "revision": "none"},
-            type="Retrieval",
-            category="t2t",
-            modalities=["text"],
-            eval_splits=["test"],
-            eval_langs=["eng-Latn"],
-            main_score="ndcg_at_10",
-            date=None,
-            domains=None,
-            task_subtypes=None,
-            license=None,
-            annotations_creators=None,
-            dialect=None,
-            sample_creation=None,
-            bibtex_citation=None,
-        )
-
-        def load_data(self, **_: Any) -> None:
-            self.dataset = {
-                "default": {
-                    "test": RetrievalSplitData(
-                        queries=Dataset.from_list(
-                            [{"id": key, "text": text} for key, text in QUERIES.items()]
-                        ),
-                        corpus=Dataset.from_list(
-                            [
-                                {"id": key, "title": title, "text": text}
-                                for key, (title, text) in CORPUS.items()
-                            ]
-                        ),
-                        relevant_docs={key: {one: 1} for key, one in RELEVANT.items()},
-                        top_ranked=None,
-                    )
-                }
-            }
-            self.data_loaded = True
-
-    return LocalRetrieval()
-
-
 def test_it_is_an_encoder_by_mtebs_own_check(demo: Engine) -> None:
     from mteb.models.models_protocols import EncoderProtocol, SearchProtocol
 
@@ -134,22 +74,12 @@ def test_queries_and_documents_reach_their_adapters_and_the_score_is_ours(
     spy: Spy, demo: Engine
 ) -> None:
     found = run_tasks(spy, [local_task()], None).scores  # type: ignore[arg-type]
-    documents = [f"{title} {text}".strip() for title, text in CORPUS.values()]
     assert spy.routed == {
         "retrieval.query": set(QUERIES.values()),
-        "retrieval.passage": set(documents),
+        "retrieval.passage": set(DOCUMENTS),
     }
-    names = list(CORPUS)
-    scores = (
-        demo.embed_queries(list(QUERIES.values())).vectors
-        @ demo.embed_documents(documents).vectors.T
-    )
-    ours = [
-        question_metrics(row, np.array([names.index(RELEVANT[key])]))[METRICS.index(NDCG)]
-        for key, row in zip(QUERIES, scores, strict=True)
-    ]
-    assert 0.3 < np.mean(ours) < 1
-    assert found == {("LocalRetrieval", "test", "default"): pytest.approx(np.mean(ours), abs=1e-4)}
+    ours = expected_score(demo)
+    assert found == {("LocalRetrieval", "test", "default"): pytest.approx(ours, abs=1e-4)}
 
 
 @pytest.mark.parametrize(
