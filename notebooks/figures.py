@@ -202,7 +202,7 @@ def before_and_after(
         for axes in (both, gains):
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
-            axes.margins(x=0.12)
+            axes.margins(x=0.2)
             axes.grid(axis="x")
 
     return drawn(draw, size=(8.0, 1.4 + 0.5 * len(metrics)), description=description)

@@ -58,8 +58,8 @@ class JinaV3Embedding(EmbeddingFields):
 
     The weights of jina-embeddings-v3 are licensed CC BY-NC 4.0: not for commercial use.
 
-    Any number of instances share one model in a process, whatever their tasks and dimensions. It is
-    loaded when it is first needed.
+    Any number of instances share one model in a process, whatever their tasks and dimensions, as
+    long as they have the same `adapters`. It is loaded when it is first needed.
     """
 
     _share: ModelShare = PrivateAttr(default_factory=ModelShare)
