@@ -32,10 +32,10 @@ format: $(VENV)/.dev ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-notebooks: $(VENV)/.dev ## Execute all notebooks, and compare what they show with what is committed
+notebooks: $(VENV)/.notebooks ## Execute all notebooks, and compare what they show with what is committed
 	@$(BIN)/python tools/notebooks.py
 
-outputs: $(VENV)/.dev ## Execute all notebooks, and keep what they show
+outputs: $(VENV)/.notebooks ## Execute all notebooks, and keep what they show
 	@$(BIN)/python tools/notebooks.py --write
 
 build: $(VENV)/.dev ## Source distribution, and from it the wheel, into dist/
@@ -76,6 +76,11 @@ $(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "set-up: frameworks and development tools (once; a few minutes)"
 	@$(PIP) --editable ".[all]" --group dev
+	@touch $@
+
+$(VENV)/.notebooks: $(VENV)/.dev
+	@echo "set-up: what a notebook trains with (once)"
+	@$(PIP) --group notebooks
 	@touch $@
 
 # The site is made without importing the packages: nothing of theirs is installed.

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "HALO", "along", "drawn", "heat_maps", "ink_on"]
+__all__ = ["COLORS", "HALO", "along", "before_and_after", "drawn", "heat_maps", "ink_on"]
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of Okabe and Ito: colour-blind people tell them apart. Late is the first, plain the second."""
 HALO = withStroke(linewidth=3, foreground="white")
 """Around letters that may lie on a line."""
+Interval = tuple[float, float, float]
+"""A mean, and the low and the high end of its interval."""
+
 _INK, _FAINT = "#222222", "#d9d9d9"
 _DARK = 0.68  # from here on a shade of blue is better written on in white
 _MARGIN = 0.16  # inches on every side, in white
@@ -185,3 +188,59 @@ def along(
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(series))
 
     return drawn(draw, size=(8.0, 3.2), description=description)
+
+
+def before_and_after(
+    metrics: Mapping[str, tuple[Interval, Interval, Interval]], *, description: str
+) -> Image:
+    """Metrics of two models with their intervals, and beside them what the second one gains.
+
+    Args:
+        metrics: Labels, and for each before, after and gain: mean, low and high end.
+        description: What there is to see, in a sentence.
+    """
+
+    def draw(figure: Figure) -> None:
+        both, gains = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        rows = range(len(metrics))
+        before, after, gain = zip(*metrics.values(), strict=True)
+        _estimates(both, [row - 0.16 for row in rows], before, color=COLORS[1], label="before")
+        _estimates(both, [row + 0.16 for row in rows], after, color=COLORS[0], label="after")
+        _estimates(gains, rows, gain, color=COLORS[2], form="+.3f")
+        gains.axvline(0, color="#7a7a7a", linewidth=1.0, linestyle=":")
+        both.set_yticks(rows, list(metrics))
+        both.set_ylim(len(metrics) - 0.5, -0.6)
+        both.set_xlabel("mean over the questions, with 95 % interval")
+        gains.set_xlabel("after - before, question by question")
+        both.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        for axes in (both, gains):
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+            axes.margins(x=0.2)
+            axes.grid(axis="x")
+
+    return drawn(draw, size=(8.0, 1.4 + 0.5 * len(metrics)), description=description)
+
+
+def _estimates(
+    axes: Axes,
+    places: Sequence[float],
+    estimates: Sequence[Interval],
+    *,
+    color: str,
+    label: str | None = None,
+    form: str = ".3f",
+) -> None:
+    """Points with the lines of their intervals, and the numbers above."""
+    for place, (mean, low, high) in zip(places, estimates, strict=True):
+        axes.plot([low, high], [place, place], color=color, linewidth=2.2, alpha=0.55)
+        axes.plot(mean, place, "o", color=color, markersize=6, label=label)
+        axes.annotate(
+            f"{mean:{form}}",
+            (high, place),
+            (5, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+            fontsize=8.5,
+        )
+        label = None

@@ -35,11 +35,13 @@ OURS = {
     "jina_local",
     "jina_local_eval",
     "jina_local_qdrant",
+    "jina_local_sentence_transformers",
     "haystack_integrations",
     "llama_index",
 }
 PUBLIC = {
     *("jina_local", "jina_local_eval", "jina_local_qdrant", "jina_local.errors"),
+    "jina_local_sentence_transformers",
     "haystack_integrations.components.embedders.jina_local",
     "llama_index.embeddings.jina_local",
     "jina_local.stitching",  # the README and the guides name the following
@@ -186,9 +188,7 @@ def parsed(cell: str) -> ast.Module:
 def is_ours(module: str) -> bool:
     """Whether a module is one of this project; two namespaces have others' as well."""
     top = module.partition(".")[0]
-    return top in {"jina_local", "jina_local_eval", "jina_local_qdrant"} or (
-        top in OURS and "jina_local" in module
-    )
+    return top.startswith("jina_local") or (top in OURS and "jina_local" in module)
 
 
 # Execution

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from jina_local.adapter_folders import PEFT_SETTINGS, PEFT_WEIGHTS
 from jina_local.config import read_json
 from jina_local.errors import CheckpointError
 from jina_local.names import EMBEDDINGS, adapter_shapes, stores_qkv_apart
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from jina_local.config import ModelConfig
 
 __all__ = [
-    "PEFT_SETTINGS",
-    "PEFT_WEIGHTS",
     "FolderAdapter",
     "LowRank",
     "StackedAdapters",
@@ -35,9 +34,6 @@ __all__ = [
     "open_peft_folder",
     "task_folders",
 ]
-
-PEFT_SETTINGS = "adapter_config.json"
-PEFT_WEIGHTS = "adapter_model.safetensors"
 
 _PART_OF_QKV = re.compile(r"(layers\.\d+)\.[qkv]$")
 

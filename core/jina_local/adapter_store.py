@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save
 from torch.nn import functional as F
 
-from jina_local.adapter_files import PEFT_SETTINGS, PEFT_WEIGHTS, LowRank, open_peft_folder
+from jina_local.adapter_files import LowRank, open_peft_folder
+from jina_local.adapter_folders import INSTRUCTION_FILE, PEFT_SETTINGS, PEFT_WEIGHTS
 from jina_local.config import read_json
 from jina_local.errors import CheckpointError, InvalidOptionError
 from jina_local.files import written_whole
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["INSTRUCTION_FILE", "Adapter", "read_adapter", "save_adapter", "stored_instruction"]
-
-INSTRUCTION_FILE = "jina_local_adapter.json"
 
 _logger = logging.getLogger("jina_local")
 _MODULE = re.compile(rf"{'|'.join(EMBEDDINGS)}|layers\.\d+\.(?:{'|'.join(LINEARS)})")

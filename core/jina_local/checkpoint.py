@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from jina_local.adapter_files import (
-    PEFT_WEIGHTS,
     FolderAdapter,
     LowRank,
     StackedAdapters,
     open_folder_adapter,
     task_folders,
 )
+from jina_local.adapter_folders import PEFT_WEIGHTS
 from jina_local.config import ModelConfig, read_instructions, read_model_config
 from jina_local.errors import CheckpointError
 from jina_local.names import adapter_shapes, base_shapes, is_original, stores_qkv_apart

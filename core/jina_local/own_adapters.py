@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jina_local.adapter_files import PEFT_SETTINGS, PEFT_WEIGHTS
-from jina_local.adapter_store import INSTRUCTION_FILE, Adapter, read_adapter, stored_instruction
+from jina_local.adapter_folders import files_as_they_are
+from jina_local.adapter_store import Adapter, read_adapter, stored_instruction
 from jina_local.errors import CheckpointError, InvalidOptionError
 from jina_local.names import EMBEDDINGS, LINEARS, base_shapes, linear_modules
-from jina_local.stored import FileStamp
 from jina_local.tasks import TaskTable, check_task_name
 
 if TYPE_CHECKING:
     from jina_local.checkpoint import Checkpoint
     from jina_local.config import ModelConfig
+    from jina_local.stored import FileStamp
 
 __all__ = ["AdapterSource", "adapter_of", "adapter_stamps", "check_adapters", "with_adapters"]
 
@@ -121,8 +121,7 @@ def _stamps(name: str, source: AdapterSource) -> tuple[FileStamp, ...]:
             "save it with save_adapter and give the folder, or use Engine.load"
         )
         raise InvalidOptionError(msg)
-    paths = (Path(source) / file for file in (PEFT_SETTINGS, PEFT_WEIGHTS, INSTRUCTION_FILE))
-    return tuple(FileStamp.of(path) for path in paths if path.is_file())
+    return files_as_they_are(source)
 
 
 def _adapter(

@@ -82,6 +82,14 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="The most tokens of a chunk.", show_default=str(_CHUNK_TOKENS)),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=FOLDER",
+            help="An adapter of your own in the place of retrieval.query or retrieval.passage. "
+            "May be given once for each.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw a picture: FILE.png, FILE.svg or FILE.pdf.")
     ] = None,
@@ -111,6 +119,7 @@ def evaluate(
         ("--dimensions", dimensions, True),
         ("--encodings", encodings, True),
         ("--chunk-tokens", chunk_tokens, True),
+        ("--adapter", adapter, True),
         ("--plot", plot, True),
         ("--results", results, False),
     ):
@@ -127,6 +136,7 @@ def evaluate(
             dimensions=None if dimensions is None else _numbers(dimensions),
             encodings=_encodings(_ENCODINGS if encodings is None else encodings),
             chunk_tokens=chunk_tokens or _CHUNK_TOKENS,
+            adapters=_adapters(adapter or []),
             plot=plot,
             device=device,
             dtype=dtype,
@@ -145,6 +155,7 @@ def _evaluate_questions(
     dimensions: list[int] | None,
     encodings: list[Encoding],
     chunk_tokens: int,
+    adapters: dict[str, str],
     plot: Path | None,
     device: str,
     dtype: str,
@@ -166,13 +177,15 @@ def _evaluate_questions(
     from jina_local_eval.evaluation import split
     from jina_local_eval.report import print_report, record
 
-    with Engine.load(model, device=device, dtype=dtype) as engine:
+    with Engine.load(model, device=device, dtype=dtype, adapters=adapters) as engine:
         sizes = check_encodings(
             _halvings(engine.dimension) if dimensions is None else dimensions,
             encodings,
             engine.dimension,
         )
-        name = model_name(engine)
+        name = ", ".join(
+            [model_name(engine), *(f"{task} of {adapters[task]}" for task in adapters)]
+        )
         parts = split(engine, asked, chunk_tokens)
         pooled = _pooled(engine, asked, parts)
     found = score(asked, parts, pooled, dimensions=sizes, encodings=encodings)
@@ -212,6 +225,22 @@ def _pooled(engine: Engine, asked: QuestionSet, parts: Split) -> PooledSet:
             return bars.enter_context(progress(f"embedding {what}", total))
 
         return pool(engine, asked, parts, watch)
+
+
+def _adapters(given: Sequence[str]) -> dict[str, str]:
+    """Folders by the tasks that questions and documents are embedded as."""
+    from jina_local.adapter_folders import check_adapter_folders
+    from jina_local.tasks import ROLE_TASKS
+
+    adapters: dict[str, str] = {}
+    for one in given:
+        task, _, folder = one.partition("=")
+        if task not in ROLE_TASKS.values() or not folder or task in adapters:
+            forms = " or ".join(f"{task}=FOLDER" for task in ROLE_TASKS.values())
+            msg = f"--adapter is {one!r}: give {forms}, each once; nothing else is embedded here"
+            raise InvalidOptionError(msg)
+        adapters[task] = folder
+    return check_adapter_folders(adapters)
 
 
 def _numbers(given: str) -> list[int]:

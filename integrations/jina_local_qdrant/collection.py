@@ -56,8 +56,9 @@ __all__ = ["Hit", "IngestReport", "JinaQdrant", "point_id"]
 _FP_LENGTH = 16
 _NO_TASK = (
     "task is not chosen here: documents are always embedded as retrieval.passage and queries as "
-    "retrieval.query, because vectors of two tasks cannot be searched together; for another task "
-    "use Engine.embed"
+    "retrieval.query, because vectors of two tasks cannot be searched together; give an adapter of "
+    "your own the place of one of them, Engine.load(..., adapters={'retrieval.query': folder}), "
+    "and for another task use Engine.embed"
 )
 
 

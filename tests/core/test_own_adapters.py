@@ -40,6 +40,7 @@ from support.checkpoints import (
     write_original,
 )
 from support.oracle import load_native
+from support.random_adapters import random_adapter
 from support.spellings import adapter_folder
 from support.tiny_tokenizers import write_tokenizer
 
@@ -71,31 +72,6 @@ def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     return folders(tmp_path_factory.mktemp("model"), request.param)
-
-
-def random_adapter(rank: int, *, modules: str = "all", blocks: bool = False) -> Adapter:
-    """An adapter that nobody can overlook, for the tiny model."""
-    generator = torch.Generator().manual_seed(rank)
-
-    def update(rows: int, columns: int, r: int = rank) -> LowRank:
-        left, right = (
-            torch.randn(shape, generator=generator) * 0.2 for shape in ((rows, r), (r, columns))
-        )
-        return LowRank(left, right, 0.5)
-
-    wide, inner = TINY.hidden_size, TINY.intermediate_size
-    updates = {"word": update(TINY.vocab_size, wide), "token_type": update(1, wide)}
-    for i in range(TINY.n_layers):
-        qkv = update(3 * wide, wide)
-        if blocks:
-            parts = [update(wide, wide) for _ in range(3)]
-            left = torch.block_diag(*(part.left for part in parts))  # type: ignore[no-untyped-call]
-            qkv = LowRank(left, torch.cat([part.right for part in parts]), 0.5)
-        updates |= {f"layers.{i}.qkv": qkv, f"layers.{i}.out": update(wide, wide)}
-        updates |= {f"layers.{i}.fc1": update(inner, wide), f"layers.{i}.fc2": update(wide, inner)}
-    if modules != "all":
-        updates = {name: update for name, update in updates.items() if name.endswith(modules)}
-    return Adapter(task="mine", instruction="Do: ", updates=updates)
 
 
 def pooled(model: torch.nn.Module, engine: Engine, text: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jina_local.inputs import check_integer
+from jina_local.tasks import ROLE_TASKS
 from jina_local_qdrant.collection_config import FULL
 from jina_local_qdrant.errors import (
     CollectionNotFoundError,
@@ -58,6 +59,7 @@ class AliasSearch:
         self._old = old
         self._old_vector = old_vector
         self._retries = retries
+        self._query_ids: dict[int, str] = {}
 
     def search(
         self,
@@ -117,9 +119,25 @@ class AliasSearch:
                 f"{self._engine.source!r}: load that model"
             )
             raise FingerprintMismatchError(msg)
+        if record.get("query") != self._query_id(record["dimensions"]):
+            msg = (
+                f"queries for collection {points.collection!r} were embedded in another way than "
+                f"by this engine, with the same weights: another instruction of "
+                f"{ROLE_TASKS['query']!r}, or another tokenizer; load the adapter that it was made "
+                "with"
+            )
+            raise FingerprintMismatchError(msg)
         vectors = self._engine.embed_queries([query], dimensions=record["dimensions"]).vectors
         has_coarse = CollectionLayout.from_dict(metadata.get(LAYOUT_KEY) or {}).coarse_dimensions
         return vectors[0].tolist(), FULL if has_coarse else record.get("vector")
+
+    def _query_id(self, dimensions: int) -> str:
+        """Names how queries are embedded; engines never change."""
+        if dimensions not in self._query_ids:
+            self._query_ids[dimensions] = self._engine.fingerprint(
+                task=ROLE_TASKS["query"], dimensions=dimensions, normalize=True, instruction=True
+            )
+        return self._query_ids[dimensions]
 
     def _metadata(self, points: Points) -> Mapping[str, Any]:
         if not points.exists():

@@ -15,6 +15,7 @@ from jina_local import ChunkedText, Engine
 from jina_local.splitting import make_splitter
 from jina_local_eval import eval_command
 from jina_local_eval.metrics import CUTS, METRICS
+from support.random_adapters import saved_adapter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,3 +290,45 @@ def test_the_halvings_of_published_widths() -> None:
     assert eval_command._halvings(1024) == [1024, 512, 256, 128]
     assert eval_command._halvings(256) == [256, 128, 64, 32]
     assert eval_command._halvings(24) == [24]
+
+
+@pytest.mark.parametrize("task", ["retrieval.query", "retrieval.passage"])
+def test_an_adapter_of_ones_own_takes_the_place_of_the_models(
+    task: str, cli: Cli, arguments: list[object], tiny: Checkpoint, tmp_path: Path
+) -> None:
+    folder = saved_adapter(tmp_path / "mine")
+    given = ("--encodings", "float32", "--dimensions", "64", "--json")
+    plain = cli(*arguments, *given).json
+    record = cli(*arguments, *given, "--adapter", f"{task}={folder}").json
+    with Engine.load(tiny.folder, device="cpu", adapters={task: folder}) as engine:
+        for arm in record["arms"]:
+            late = arm["way"] == "late"
+            wanted = expected(engine, late=late, dimensions=64, encoding="float32")
+            found = {metric: mean for metric, (mean, _, _) in arm["metrics"].items()}
+            assert found == pytest.approx(wanted, abs=1e-5)
+    assert record["arms"] != plain["arms"]
+    assert record["model"] == f"{plain['model']}, {task} of {folder}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("separation=folder",),
+        ("retrieval.query",),
+        ("retrieval.query=",),
+        ("=folder",),
+        ("retrieval.query=a", "retrieval.query=b"),
+    ],
+    ids=["another-task", "no-folder", "empty-folder", "no-task", "twice"],
+)
+def test_an_adapter_that_would_change_nothing_is_refused(
+    given: tuple[str, ...], cli: Cli, arguments: list[object]
+) -> None:
+    options = [word for one in given for word in ("--adapter", one)]
+    finished = cli(*arguments, *options, code=1)
+    assert f"--adapter is {given[-1]!r}: give retrieval.query=FOLDER or" in finished.stderr
+
+
+def test_an_adapter_is_for_questions_and_not_for_suites(cli: Cli) -> None:
+    finished = cli("eval", "--suite", "smoke", "--adapter", "retrieval.query=a", code=2)
+    assert "--adapter is for --questions" in finished.stderr

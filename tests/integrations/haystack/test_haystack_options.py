@@ -27,6 +27,7 @@ TOKEN = {"type": "env_var", "env_vars": ["HF_API_TOKEN", "HF_TOKEN"], "strict": 
 DEFAULTS: dict[str, Any] = {
     "model": "jinaai/jina-embeddings-v3",
     "task": "retrieval.query",
+    "adapters": None,
     "dimensions": None,
     "prefix": "",
     "suffix": "",
@@ -51,7 +52,8 @@ DOCUMENT_DEFAULTS: dict[str, Any] = DEFAULTS | {
 }
 CUSTOM: dict[str, Any] = {
     "model": "some/model",
-    "task": "text-matching",
+    "task": "my-task",
+    "adapters": {"my-task": "a/folder", "retrieval.query": "another"},
     "dimensions": 128,
     "prefix": "<",
     "suffix": ">",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 IDENTITY: dict[str, Any] = {
     "model_name": "other",
     "revision": "main",
+    "adapters": {"retrieval.query": "a/folder"},
     "task": "separation",
     "query_task": "text-matching",
     "text_task": "text-matching",

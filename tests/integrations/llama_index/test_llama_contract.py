@@ -57,6 +57,7 @@ FROM_DICTS: dict[str, Callable[[JinaV3Embedding], JinaV3Embedding]] = {
 IDENTITY: dict[str, st.SearchStrategy[Any]] = {
     "model_name": st.sampled_from(("demo", "jinaai/jina-embeddings-v3", "/a/folder")),
     "revision": st.sampled_from((None, "main")),
+    "adapters": st.sampled_from((None, {"retrieval.query": "a/folder", "separation": "b"})),
     "task": st.sampled_from((None, *PAIRS)),
     "query_task": st.sampled_from((None, *TASKS)),
     "text_task": st.sampled_from((None, *TASKS[1:])),

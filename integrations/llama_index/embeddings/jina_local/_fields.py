@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -19,19 +20,19 @@ from llama_index.embeddings.jina_local._late_nodes import (
 )
 from llama_index.embeddings.jina_local._model import ModelPlace
 from llama_index.embeddings.jina_local._roles import RoleCache
-from pydantic import AliasChoices
+from pydantic import AliasChoices, ValidationInfo, field_serializer
 
-from jina_local.tasks import ROLE_TASKS
+from jina_local.adapter_folders import check_adapter_folders, check_task_choice, folder_id
+from jina_local.errors import InvalidOptionError
+from jina_local.tasks import ROLE_TASKS, V3_INSTRUCTIONS
 from jina_local.widths import width_without_loading
 
 __all__ = ["EmbeddingFields"]
 
 _V3_WIDTH = 1024
 
-Pair = Literal["retrieval", "text-matching", "classification", "separation"]
-TaskName = Literal[
-    "retrieval.query", "retrieval.passage", "separation", "classification", "text-matching"
-]
+_PAIR = "retrieval"
+_TASKS = ("task", "query_task", "text_task")
 
 
 class EmbeddingFields(BaseEmbedding):
@@ -53,15 +54,20 @@ class EmbeddingFields(BaseEmbedding):
         "not jina-embeddings-v3. Also accepted as `model`.",
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    task: Pair | None = Field(
-        default="retrieval",
+    adapters: dict[str, str] | None = Field(
+        default=None,
+        description="Adapters of your own, each a PEFT folder by the name of its task: more tasks, "
+        "or others in the place of the model's. What is in the folders is part of `to_dict`.",
+    )
+    task: str | None = Field(
+        default=_PAIR,
         description='What vectors are for; "retrieval" has an adapter for queries and one for '
         "texts. None is the base model without adapter and instruction.",
     )
-    query_task: TaskName | None = Field(
+    query_task: str | None = Field(
         default=None, description="Adapter of queries, if it is not that of `task`."
     )
-    text_task: TaskName | None = Field(
+    text_task: str | None = Field(
         default=None, description="Adapter of texts, if it is not that of `task`."
     )
     dimensions: int | None = Field(
@@ -159,10 +165,45 @@ class EmbeddingFields(BaseEmbedding):
     def _path(cls, place: object) -> object:
         return os.fspath(place) if isinstance(place, os.PathLike) else place
 
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _folders(cls, adapters: object) -> object:
+        if isinstance(adapters, Mapping):
+            adapters = {name: _folder(one) for name, one in adapters.items()}
+        checked = check_adapter_folders(adapters)
+        if _PAIR in checked:
+            msg = f"{_PAIR!r} is the name of two tasks together; give your own one another name"
+            raise InvalidOptionError(msg)
+        return checked or None
+
+    @field_validator("adapters")
+    @classmethod
+    def _still_there(
+        cls, adapters: dict[str, str] | None, info: ValidationInfo
+    ) -> dict[str, str] | None:
+        for name in _TASKS:  # those that were chosen before, if this is an assignment
+            _check_task(name, info.data.get(name), adapters)
+        return adapters
+
+    @field_serializer("adapters")
+    def _identified(self, adapters: dict[str, str] | None) -> dict[str, Any] | None:
+        if adapters is None:
+            return None
+        return {
+            name: {"folder": folder, "sha256": folder_id(folder)}
+            for name, folder in adapters.items()
+        }
+
     @field_validator("task", mode="before")
     @classmethod
     def _pair(cls, task: object) -> object:
-        return "retrieval" if task in ("retrieval.query", "retrieval.passage") else task
+        return _PAIR if task in ROLE_TASKS.values() else task
+
+    @field_validator("task", "query_task", "text_task")
+    @classmethod
+    def _known(cls, task: str | None, info: ValidationInfo) -> str | None:
+        _check_task(str(info.field_name), task, info.data.get("adapters"))
+        return task
 
     @model_validator(mode="after")
     def _own_cache(self) -> Self:
@@ -213,12 +254,12 @@ class EmbeddingFields(BaseEmbedding):
 
     @property
     def _query_task(self) -> str | None:
-        own = ROLE_TASKS["query"] if self.task == "retrieval" else self.task
+        own = ROLE_TASKS["query"] if self.task == _PAIR else self.task
         return self.query_task or own
 
     @property
     def _text_task(self) -> str | None:
-        own = ROLE_TASKS["document"] if self.task == "retrieval" else self.task
+        own = ROLE_TASKS["document"] if self.task == _PAIR else self.task
         return self.text_task or own
 
     @property
@@ -231,8 +272,26 @@ class EmbeddingFields(BaseEmbedding):
             cache_folder=self.cache_folder,
             local_files_only=self.local_files_only,
             max_batch_tokens=self.max_batch_tokens,
+            adapters=tuple(
+                (name, folder, folder_id(folder)) for name, folder in (self.adapters or {}).items()
+            ),
         )
 
     def _settings(self) -> str:
         """What vectors depend on, as a key."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def _check_task(name: str, task: str | None, adapters: Mapping[str, str] | None) -> None:
+    """Refuse a task that is neither one of the model's nor one of the user's own."""
+    choices = dict.fromkeys((*V3_INSTRUCTIONS, *(adapters or ())))
+    if name != "task":
+        check_task_choice(name, task, choices, "that of task")
+        return
+    of_both = [one for one in choices if one not in ROLE_TASKS.values()]
+    check_task_choice(name, task, (_PAIR, *of_both), "the base model")
+
+
+def _folder(one: object) -> object:
+    """The folder of an adapter as `to_dict` has it, or as it is given."""
+    return one.get("folder") if isinstance(one, Mapping) else one

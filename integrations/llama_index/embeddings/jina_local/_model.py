@@ -15,7 +15,12 @@ __all__ = ["ModelPlace", "ModelShare"]
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """Which model, where. The arguments of `Engine.load`."""
+    """Which model, where. The arguments of `Engine.load`.
+
+    Attributes:
+        adapters: Name, folder and id of each of the user's own. Other files are another place, so
+            that the engine always has the adapters that a cache's key names.
+    """
 
     source: str
     revision: str | None
@@ -24,6 +29,7 @@ class ModelPlace:
     cache_folder: str | None
     local_files_only: bool
     max_batch_tokens: int | None
+    adapters: tuple[tuple[str, str, str | None], ...]
 
     def load(self) -> Engine:
         """An engine over the process's one set of weights."""
@@ -37,6 +43,7 @@ class ModelPlace:
             local_files_only=self.local_files_only,
             cache_dir=self.cache_folder,
             batch_tokens=self.max_batch_tokens,
+            adapters={name: folder for name, folder, _ in self.adapters},
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llama_index.core.schema import MetadataMode, NodeRelationship
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from jina_local.splitting import Span
 
-__all__ = ["NodeGroup", "group_nodes", "text_of", "texts_of_sources"]
+__all__ = ["NodeGroup", "group_nodes", "text_of", "texts_of_sources", "with_embeddings"]
+
+Nodes = TypeVar("Nodes", bound="Sequence[BaseNode]")
 
 _LEAST_OVERLAP = 16  # fewer characters in common are chance
 _BETWEEN_SOURCES = "\n\n"
@@ -70,6 +72,13 @@ def texts_of_sources(sources: Sequence[BaseNode]) -> dict[str, str]:
         parts[source.ref_doc_id or source.node_id].append(i)
     builder = _Builder(sources, {})
     return {source: builder.group(members).text for source, members in parts.items()}
+
+
+def with_embeddings(nodes: Nodes, vectors: Sequence[list[float]]) -> Nodes:
+    """The nodes themselves, each with its vector."""
+    for node, vector in zip(nodes, vectors, strict=True):
+        node.embedding = vector
+    return nodes
 
 
 def text_of(node: BaseNode) -> str:

@@ -13,7 +13,11 @@ from llama_index.embeddings.jina_local._fields import EmbeddingFields
 from llama_index.embeddings.jina_local._frames import nodes_of_the_caller
 from llama_index.embeddings.jina_local._late_nodes import plain_text, plan_late
 from llama_index.embeddings.jina_local._model import ModelShare
-from llama_index.embeddings.jina_local._nodes import text_of, texts_of_sources
+from llama_index.embeddings.jina_local._nodes import (
+    text_of,
+    texts_of_sources,
+    with_embeddings,
+)
 from llama_index.embeddings.jina_local._roles import as_query
 from llama_index.embeddings.jina_local._worker import in_worker
 from tqdm import tqdm
@@ -54,8 +58,8 @@ class JinaV3Embedding(EmbeddingFields):
 
     The weights of jina-embeddings-v3 are licensed CC BY-NC 4.0: not for commercial use.
 
-    Any number of instances share one model in a process, whatever their tasks and dimensions. It is
-    loaded when it is first needed.
+    Any number of instances share one model in a process, whatever their tasks and dimensions, as
+    long as they have the same `adapters`. It is loaded when it is first needed.
     """
 
     _share: ModelShare = PrivateAttr(default_factory=ModelShare)
@@ -159,7 +163,7 @@ class JinaV3Embedding(EmbeddingFields):
         if not self.late_chunking:
             return super().__call__(nodes, show_progress=shows)
         warn_of_pipeline(nodes)
-        return _with_embeddings(nodes, self.late_embed_nodes(nodes, show_progress=shows))
+        return with_embeddings(nodes, self.late_embed_nodes(nodes, show_progress=shows))
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: object) -> Sequence[BaseNode]:
         """Give nodes their embeddings, as a step of a pipeline or of an index."""
@@ -167,7 +171,7 @@ class JinaV3Embedding(EmbeddingFields):
         if not self.late_chunking:
             return await super().acall(nodes, show_progress=shows)
         warn_of_pipeline(nodes)
-        return _with_embeddings(nodes, await self.alate_embed_nodes(nodes, show_progress=shows))
+        return with_embeddings(nodes, await self.alate_embed_nodes(nodes, show_progress=shows))
 
     def late_embed_nodes(
         self,
@@ -268,12 +272,6 @@ class JinaV3Embedding(EmbeddingFields):
 
     def _shows(self, asked: bool) -> bool:
         return asked or self.show_progress
-
-
-def _with_embeddings(nodes: Sequence[BaseNode], vectors: list[list[float]]) -> Sequence[BaseNode]:
-    for node, vector in zip(nodes, vectors, strict=True):
-        node.embedding = vector
-    return nodes
 
 
 def _report_overflow(n_truncated: int, n_windowed: int) -> None:

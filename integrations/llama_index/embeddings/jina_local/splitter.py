@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llama_index.core.bridge.pydantic import Field, SerializeAsAny
 from llama_index.core.node_parser import NodeParser, SentenceSplitter
+from llama_index.embeddings.jina_local._nodes import with_embeddings
 from llama_index.embeddings.jina_local.base import (
     JinaV3Embedding,  # noqa: TC002 - read at run time
 )
@@ -57,7 +58,7 @@ class JinaLateChunkSplitter(NodeParser):
         vectors = self.embed_model.late_embed_nodes(
             chunks, sources=nodes, show_progress=show_progress
         )
-        return _with_embeddings(chunks, vectors)
+        return with_embeddings(chunks, vectors)
 
     async def _aparse_nodes(
         self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: object
@@ -67,7 +68,7 @@ class JinaLateChunkSplitter(NodeParser):
         vectors = await self.embed_model.alate_embed_nodes(
             chunks, sources=nodes, show_progress=show_progress
         )
-        return _with_embeddings(chunks, vectors)
+        return with_embeddings(chunks, vectors)
 
     def _split(self, nodes: Sequence[BaseNode], show_progress: bool) -> list[BaseNode]:
         return list(self.splitter(nodes, show_progress=show_progress))
@@ -77,9 +78,3 @@ class JinaLateChunkSplitter(NodeParser):
     ) -> list[BaseNode]:
         del parent_doc_map  # the splitter did this; again, it would link parents to their children
         return nodes
-
-
-def _with_embeddings(nodes: list[BaseNode], vectors: list[list[float]]) -> list[BaseNode]:
-    for node, vector in zip(nodes, vectors, strict=True):
-        node.embedding = vector
-    return nodes

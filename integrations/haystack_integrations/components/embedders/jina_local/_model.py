@@ -7,12 +7,13 @@ and what it makes texts of. Neither torch nor the model is imported before `Mode
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from haystack.utils import ComponentDevice, Secret
 
+from jina_local.adapter_folders import check_task_choice
 from jina_local.errors import InvalidOptionError
 from jina_local.inputs import check_choice, check_dimensions, check_flag, check_integer
 from jina_local.tasks import V3_INSTRUCTIONS
@@ -49,6 +50,7 @@ class ModelSettings:
 
     model: str
     task: str | None
+    adapters: Mapping[str, str] | None
     dimensions: int | None
     normalize_embeddings: bool
     on_overflow: OnOverflow | None
@@ -59,6 +61,11 @@ class ModelSettings:
     local_files_only: bool
     cache_dir: str | None
 
+    @classmethod
+    def of(cls, embedder: object) -> ModelSettings:
+        """Those that an embedder has under the same names."""
+        return cls(**{field.name: getattr(embedder, field.name) for field in fields(cls)})
+
     def check(self) -> None:
         """Refuse what cannot be meant, before anything heavy is imported.
 
@@ -68,10 +75,8 @@ class ModelSettings:
         if not isinstance(self.model, str) or not self.model:
             msg = f"model is {self.model!r}; give a folder, a name on the hub, or 'demo'"
             raise InvalidOptionError(msg)
-        if self.task is not None and self.task not in V3_INSTRUCTIONS:
-            choices = ", ".join(map(repr, V3_INSTRUCTIONS))
-            msg = f"task is {self.task!r}; give one of {choices}, or None for the base model"
-            raise InvalidOptionError(msg)
+        tasks = dict.fromkeys((*V3_INSTRUCTIONS, *(self.adapters or ())))
+        check_task_choice("task", self.task, tasks, "the base model")
         if self.dimensions is not None:
             check_integer("dimensions", self.dimensions, 1)
         for name in ("normalize_embeddings", "local_files_only"):
@@ -120,6 +125,7 @@ class ModelSettings:
             local_files_only=self.local_files_only,
             cache_dir=self.cache_dir,
             token=None if self.token is None else self.token.resolve_value(),
+            adapters=self.adapters,
         )
         try:
             check_dimensions(self.dimensions, engine.dimension)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+from collections.abc import Mapping  # noqa: TC003 - read at run time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, get_args
+from pathlib import Path  # noqa: TC003
+from typing import TYPE_CHECKING, Any, get_args
 
-from haystack import Document, component, default_from_dict, default_to_dict
+from haystack import Document, component
 from haystack.utils import ComponentDevice, Secret  # noqa: TC002 - read at run time
 from tqdm import tqdm
 
+from haystack_integrations.components.embedders.jina_local._embedder import Embedder
 from haystack_integrations.components.embedders.jina_local._embedding import (
     EmbeddedText,
     LateCounts,
@@ -28,7 +30,6 @@ from haystack_integrations.components.embedders.jina_local._model import (
     DEFAULT_MODEL,
     HUB_TOKEN,
     Dtype,
-    ModelSettings,
     OnOverflow,
     check_fields,
     check_strings,
@@ -36,7 +37,6 @@ from haystack_integrations.components.embedders.jina_local._model import (
 from jina_local.errors import InvalidOptionError
 from jina_local.inputs import check_choice, check_flag, check_integer
 from jina_local.late_texts import in_batches
-from jina_local.lazy_engine import LazyEngine
 from jina_local.tasks import ROLE_TASKS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ __all__ = ["JinaLocalDocumentEmbedder"]
 
 
 @component
-class JinaLocalDocumentEmbedder:
+class JinaLocalDocumentEmbedder(Embedder):
     """Embeds documents with jina-embeddings-v3 on this machine, by default as passages.
 
     Usage:
@@ -67,7 +67,10 @@ class JinaLocalDocumentEmbedder:
     Args:
         model: A folder, a name on the hub, or "demo" for the small bundled model, which is not
             jina-embeddings-v3.
-        task: Adapter and instruction; `None` for the base model without either.
+        task: Adapter and instruction: one of jina-embeddings-v3, or of `adapters`; `None` for the
+            base model without either.
+        adapters: Adapters of your own, each a PEFT folder by the name of its task: more tasks, or
+            others in the place of the model's. Components with the same ones share a model.
         dimensions: Matryoshka dimension; the model's width if `None`.
         prefix: Put before every text; with `late_chunking`, once before the source, as context.
         suffix: Put after every text.
@@ -99,6 +102,7 @@ class JinaLocalDocumentEmbedder:
         *,
         model: str = DEFAULT_MODEL,
         task: str | None = "retrieval.passage",
+        adapters: Mapping[str, str | Path] | None = None,
         dimensions: int | None = None,
         prefix: str = "",
         suffix: str = "",
@@ -139,55 +143,13 @@ class JinaLocalDocumentEmbedder:
         self.local_files_only = local_files_only
         self.cache_dir = cache_dir
         self._check()
-        self._settings = ModelSettings(
-            model=model,
-            task=task,
-            dimensions=dimensions,
-            normalize_embeddings=normalize_embeddings,
-            on_overflow=on_overflow,
-            device=device,
-            dtype=dtype,
-            token=token,
-            revision=revision,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-        )
+        self._prepare(adapters)
         self._texts = DocumentText(
             prefix=prefix,
             suffix=suffix,
             meta_fields=tuple(self.meta_fields_to_embed),
             separator=embedding_separator,
         )
-        self._settings.check()
-        self._access = LazyEngine(self._settings.load)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Length of the embeddings, for the document store; known before the model is loaded."""
-        return self._settings.embedding_dim
-
-    def to_dict(self) -> dict[str, Any]:
-        """The component as JSON values; tokens are named by their environment variables."""
-        names = inspect.signature(type(self).__init__).parameters
-        values = {name: getattr(self, name) for name in names if name != "self"}
-        return default_to_dict(self, **values)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        return default_from_dict(cls, data)
-
-    def warm_up(self) -> None:
-        """Load the model; `run` does so, too."""
-        self._access.engine()
-
-    async def warm_up_async(self) -> None:
-        """Load the model in a thread."""
-        await asyncio.to_thread(self.warm_up)
-
-    def close(self) -> None:
-        """Let go of the model; its memory is free when no other component uses it."""
-        self._access.close()
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(
@@ -288,10 +250,6 @@ class JinaLocalDocumentEmbedder:
                 f"{ROLE_TASKS['document']!r}, the default"
             )
             raise InvalidOptionError(msg)
-
-    def _get_telemetry_data(self) -> dict[str, Any]:
-        """What Haystack sends of a component, unless its telemetry is off: never a path."""
-        return {"model": self._settings.public_name}
 
 
 def _refuse_other_than_documents(documents: object) -> None:

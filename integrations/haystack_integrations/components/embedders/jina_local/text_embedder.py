@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from typing import Any, Self
+from collections.abc import Mapping  # noqa: TC003 - read at run time
+from pathlib import Path  # noqa: TC003
+from typing import Any
 
-from haystack import component, default_from_dict, default_to_dict
+from haystack import component
 from haystack.utils import ComponentDevice, Secret  # noqa: TC002 - read at run time
 
 from haystack_integrations.components.embedders.jina_local._coalescing import Coalescer
+from haystack_integrations.components.embedders.jina_local._embedder import Embedder
 from haystack_integrations.components.embedders.jina_local._embedding import (
     EmbeddedText,
     RunReport,
@@ -19,17 +21,15 @@ from haystack_integrations.components.embedders.jina_local._model import (
     DEFAULT_MODEL,
     HUB_TOKEN,
     Dtype,
-    ModelSettings,
     OnOverflow,
     check_strings,
 )
-from jina_local.lazy_engine import LazyEngine
 
 __all__ = ["JinaLocalTextEmbedder"]
 
 
 @component
-class JinaLocalTextEmbedder:
+class JinaLocalTextEmbedder(Embedder):
     """Embeds strings with jina-embeddings-v3 on this machine, by default as queries.
 
     Usage:
@@ -46,7 +46,10 @@ class JinaLocalTextEmbedder:
     Args:
         model: A folder, a name on the hub, or "demo" for the small bundled model, which is not
             jina-embeddings-v3.
-        task: Adapter and instruction; `None` for the base model without either.
+        task: Adapter and instruction: one of jina-embeddings-v3, or of `adapters`; `None` for the
+            base model without either.
+        adapters: Adapters of your own, each a PEFT folder by the name of its task: more tasks, or
+            others in the place of the model's. Components with the same ones share a model.
         dimensions: Matryoshka dimension; the model's width if `None`.
         prefix: Put before every text.
         suffix: Put after every text.
@@ -69,6 +72,7 @@ class JinaLocalTextEmbedder:
         *,
         model: str = DEFAULT_MODEL,
         task: str | None = "retrieval.query",
+        adapters: Mapping[str, str | Path] | None = None,
         dimensions: int | None = None,
         prefix: str = "",
         suffix: str = "",
@@ -95,50 +99,8 @@ class JinaLocalTextEmbedder:
         self.local_files_only = local_files_only
         self.cache_dir = cache_dir
         check_strings({"prefix": prefix, "suffix": suffix})
-        self._settings = ModelSettings(
-            model=model,
-            task=task,
-            dimensions=dimensions,
-            normalize_embeddings=normalize_embeddings,
-            on_overflow=on_overflow,
-            device=device,
-            dtype=dtype,
-            token=token,
-            revision=revision,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-        )
-        self._settings.check()
-        self._access = LazyEngine(self._settings.load)
+        self._prepare(adapters)
         self._queries = Coalescer(self._embed)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Length of the embeddings, for the document store; known before the model is loaded."""
-        return self._settings.embedding_dim
-
-    def to_dict(self) -> dict[str, Any]:
-        """The component as JSON values; tokens are named by their environment variables."""
-        names = inspect.signature(type(self).__init__).parameters
-        values = {name: getattr(self, name) for name in names if name != "self"}
-        return default_to_dict(self, **values)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        return default_from_dict(cls, data)
-
-    def warm_up(self) -> None:
-        """Load the model; `run` does so, too."""
-        self._access.engine()
-
-    async def warm_up_async(self) -> None:
-        """Load the model in a thread."""
-        await asyncio.to_thread(self.warm_up)
-
-    def close(self) -> None:
-        """Let go of the model; its memory is free when no other component uses it."""
-        self._access.close()
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     def run(self, text: str) -> dict[str, Any]:
@@ -179,7 +141,3 @@ class JinaLocalTextEmbedder:
                 "of Documents, please use the JinaLocalDocumentEmbedder."
             )
             raise TypeError(msg)
-
-    def _get_telemetry_data(self) -> dict[str, Any]:
-        """What Haystack sends of a component, unless its telemetry is off: never a path."""
-        return {"model": self._settings.public_name}
