@@ -22,6 +22,7 @@ _BENCHMARKS = (
     "concurrent_queries",
     "throughput",
     "query_latency",
+    "time_shares",
     "adapter_modes",
     "memory_growth",
 )

@@ -33,7 +33,7 @@ class Workload:
 
     Attributes:
         width: D.
-        texts: N, of any length from one token on, short ones as often as long ones.
+        texts: N, of any length from one token on, short ones more often than long ones.
         longest: Tokens of the longest text, about; `<s>`, `</s>` and instruction not counted.
         n_layers: 24 as published.
         dtypes: Which are measured.
@@ -95,7 +95,9 @@ def _texts(engine: Engine, workload: Workload) -> list[str]:
     choose = random.Random(0)  # noqa: S311 - the same texts every time
     writer = Writer(choose, lambda text: len(engine.tokenize(text)))
     most = math.log(workload.longest)
-    return [writer.text(round(math.exp(choose.uniform(0, most)))) for _ in range(workload.texts)]
+    return [
+        writer.text(round(math.exp(most * choose.random() ** 2))) for _ in range(workload.texts)
+    ]
 
 
 def _mean_cosine_of_two(vectors: np.ndarray) -> float:

@@ -1,30 +1,63 @@
-"""Milliseconds of one query at a time, on the processor: plain and prepacked weights, and a peer.
+"""Milliseconds of one query at a time on the processor, with plain and with prepacked weights.
 
-Random weights of the published size; each way in a process of its own, checked against
-transformers first. See `benchmarks.throughput`.
+Random weights of the published size, float32, both in one process and in turns.
 """
 
 from __future__ import annotations
 
-from benchmarks.throughput import Plan
-from benchmarks.throughput import measure as measure_throughput
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.full_size import full_size_checkpoint
+
+if TYPE_CHECKING:
+    from jina_local import Engine
 
 __all__ = ["measure"]
 
-_WAYS = (
-    "transformers + PEFT, float32",
-    "jina-local, float32",
-    "jina-local, prepacked, float32",
-    "onnxruntime, sorted by length, float32",
-)
+_QUERY = "how are embeddings of long documents computed in their context"
+_ROUNDS, _IN_A_ROW = 8, 8
 
 
 def measure() -> dict[str, object]:
-    """What each way takes at the median and at worst of a hundred."""
-    plan = Plan("cpu", texts=8, longest=64, queries=100, only=_WAYS, single_queries_only=True)
-    rows = measure_throughput(plan)["contenders"]
+    """Both at the median and at the 99th percentile, and one over the other."""
+    from jina_local import Engine
+
+    with full_size_checkpoint() as folder:
+        engines = {
+            "plain": Engine.load(folder, device="cpu", dtype="float32"),
+            "prepacked": Engine.load(folder, device="cpu", dtype="float32", prepack=True),
+        }
+    taken: dict[str, list[float]] = {name: [] for name in engines}
+    ratios = []
+    for _ in range(_ROUNDS):
+        medians = {}
+        for name, engine in engines.items():
+            some = _milliseconds(engine)
+            taken[name] += some
+            medians[name] = np.median(some)
+        ratios.append(medians["prepacked"] / medians["plain"])
+    percentiles = {name: np.percentile(some, [50, 99]) for name, some in taken.items()}
     return {
-        f"{row['name']}, {row['dtype']}": row.get("one_query_ms", row.get("skipped"))
-        for row in rows  # type: ignore[attr-defined]
-        if row.get("skipped") != "not asked for"
+        **{
+            f"{name}, ms": {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}
+            for name, (p50, p99) in percentiles.items()
+        },
+        "prepacked over plain": {
+            "median": round(float(np.median(ratios)), 2),
+            "least": round(float(min(ratios)), 2),
+            "most": round(float(max(ratios)), 2),
+        },
     }
+
+
+def _milliseconds(engine: Engine) -> list[float]:
+    engine.embed_queries([_QUERY])
+    found = []
+    for _ in range(_IN_A_ROW):
+        start = time.perf_counter()
+        engine.embed_queries([_QUERY])
+        found.append(1000 * (time.perf_counter() - start))
+    return found

@@ -55,7 +55,6 @@ class Plan:
         queries: Timed single queries.
         peers_read_long: Whether the others run the longest texts as well.
         only: Names with dtypes of the contenders that take part; all if there are none.
-        single_queries_only: Whether nothing but single queries is timed.
     """
 
     device: str
@@ -67,7 +66,6 @@ class Plan:
     queries: int = 20
     peers_read_long: bool = False
     only: tuple[str, ...] = ()
-    single_queries_only: bool = False
 
 
 def plan_for(device: str) -> Plan:
@@ -88,7 +86,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
             "contenders": [
                 _in_a_process(folder, plan, i) for i in range(len(contenders_for(plan.device)))
             ],
-            "own": {} if plan.single_queries_only else _in_a_process(folder, plan, None),
+            "own": _in_a_process(folder, plan, None),
         }
 
 
@@ -181,7 +179,7 @@ def _measure_contender(folder: Path, plan: Plan, contender: Contender) -> dict[s
     reads_long = plan.peers_read_long or contender.name == "jina-local"
     timed = workloads if reads_long else workloads[:-1]
     clock = _Clock(plan, contender.dtype)
-    for workload in [] if plan.single_queries_only else timed:
+    for workload in timed:
         forget_peak()
         repeats = 1 if workload is long and plan.device == "cpu" else plan.repeats
         seconds, share = clock.time(lambda: embed(workload.texts), workload.tokens, repeats)  # noqa: B023

@@ -119,3 +119,28 @@ def test_the_table_about_onnx_is_what_was_measured() -> None:
 def cells(line: str) -> list[str]:
     """The cells of a row of a table."""
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_readmes_table_of_speed_is_what_was_measured() -> None:
+    record = json.loads((ROOT / "benchmarks" / "results" / "throughput.json").read_text())
+    measured = {row["name"]: row for row in record["results"]["contenders"] if "skipped" not in row}
+    named = {
+        "onnxruntime, adapter merged, sorted by length": "onnxruntime, sorted by length",
+        "transformers + PEFT, in order": "transformers + PEFT",
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"commit {record['machine']['commit']}" in " ".join(readme.split())
+    _, table = readme.split("| tokens per second (share) |")
+    lines = table.partition("\n\n")[0].splitlines()[2:]
+    rows = {row[0]: row[1:] for row in map(cells, lines)}
+    assert {named.get(name, name) for name in rows} == set(measured)
+    for name, row in rows.items():
+        one = measured[named.get(name, name)]
+        rates = [
+            f"{one[workload]['tokens_per_second']} ({100 * one[workload]['share_of_limit']:.0f} %)"
+            if workload in one
+            else ""
+            for workload in record["results"]["tokens"]
+        ]
+        latency = f"{one['one_query_ms']['p50']:.0f} ms"
+        assert row == [*rates, latency, f"{one['mixed passages']['peak_gb']:.1f} GB"], name

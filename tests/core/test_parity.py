@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from jina_local import encoder
-from jina_local.products import PlainProduct, PrepackedProduct
+from jina_local.products import PlainProduct, PrepackedProduct, WidenedProduct
 from support.checkpoints import (
     SPELLINGS,
     TASKS,
@@ -114,7 +114,11 @@ def every_length(weights: Weights) -> list[tuple[list[int], str | None, torch.Te
     ]
 
 
-@pytest.mark.parametrize("form", [PlainProduct, PrepackedProduct.of], ids=["plain", "prepacked"])
+@pytest.mark.parametrize(
+    "form",
+    [PlainProduct, WidenedProduct, PrepackedProduct.of],
+    ids=["plain", "widened", "prepacked"],
+)
 def test_every_length_to_600_beside_all_others(
     form: Callable[[torch.Tensor], Product],
     weights: Weights,

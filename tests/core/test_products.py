@@ -13,7 +13,13 @@ from torch.nn import functional as F
 
 from jina_local import Engine, products, shared_engine
 from jina_local.errors import InvalidOptionError
-from jina_local.products import PlainProduct, PrepackedProduct, check_prepack, choose_product
+from jina_local.products import (
+    PlainProduct,
+    PrepackedProduct,
+    WidenedProduct,
+    check_prepack,
+    choose_product,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +31,7 @@ CPU = torch.device("cpu")
 PREPACKS = products._prepacks(torch.float32)
 FORMS = [
     pytest.param(PlainProduct, id="plain"),
+    pytest.param(WidenedProduct, id="widened"),
     pytest.param(
         PrepackedProduct.of,
         id="prepacked",
@@ -69,9 +76,28 @@ def test_the_sum_with_the_residual_is_rounded_once(dtype: torch.dtype) -> None:
 
 def test_float32_and_other_devices_are_left_to_pytorch() -> None:
     assert choose_product(CPU, torch.float32) is PlainProduct
-    assert choose_product(CPU, torch.float16, prepack=True) is PlainProduct
-    assert choose_product(CPU, torch.float16) is PlainProduct
     assert choose_product(torch.device("cuda", 0), torch.bfloat16) is PlainProduct
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_widened_products_are_rounded_once(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(50, 96).to(dtype), torch.randn(64, 96).to(dtype)
+    wide = x.double() @ weight.double().T
+    product, scratch = WidenedProduct(weight), torch.empty(50 * 64, dtype=dtype)
+    for found, expected in (
+        (product(x, scratch.clone()), wide),
+        (product.gelu(x, scratch.clone()), F.gelu(wide)),
+    ):
+        spacing = torch.finfo(dtype).eps * expected.abs()
+        assert found.dtype == dtype
+        assert ((found.double() - expected).abs() <= 0.51 * spacing + 1e-5).all()
+
+
+def test_float16_is_widened_on_processors_and_nowhere_else() -> None:
+    assert choose_product(CPU, torch.float16) is WidenedProduct
+    assert choose_product(CPU, torch.float16, prepack=True) is WidenedProduct
+    assert choose_product(torch.device("cuda", 0), torch.float16) is PlainProduct
 
 
 @pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
@@ -86,7 +112,7 @@ def test_bfloat16_is_prepacked_where_all_three_operations_work(
 
     name = "__call__" if wrong == "product" else wrong
     monkeypatch.setattr(PrepackedProduct, name, lambda *_: torch.zeros(32, 32))
-    assert choose_product(CPU, torch.bfloat16) is PlainProduct
+    assert choose_product(CPU, torch.bfloat16) is WidenedProduct
 
 
 @pytest.mark.parametrize("error", [AttributeError, NotImplementedError, RuntimeError])
@@ -97,7 +123,7 @@ def test_where_the_operations_are_missing_bfloat16_is_left_to_pytorch(
         raise error(weight.shape)
 
     monkeypatch.setattr(PrepackedProduct, "of", missing)
-    assert choose_product(CPU, torch.bfloat16) is PlainProduct
+    assert choose_product(CPU, torch.bfloat16) is WidenedProduct
 
 
 @pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
