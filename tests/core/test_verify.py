@@ -341,7 +341,7 @@ def test_vectors_cut_after_they_were_normalized(
     def legacy(pooled: torch.Tensor, dimensions: int, **options: Any) -> np.ndarray:
         return to_vectors(pooled, dimensions, **(options | {"legacy": True}))
 
-    monkeypatch.setattr("jina_local.engine.to_vectors", legacy)
+    monkeypatch.setattr("jina_local.text_embedder.to_vectors", legacy)
     assert rows(verified(tiny.folder, oracles)) == {"engine: half of the dimensions"}
 
 
