@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jina_local import engine as text_embedder_module
-from jina_local import sharing
+from jina_local import sharing, text_embedder
 
 pytest.importorskip("haystack")
 
@@ -84,14 +83,14 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
         self.open = threading.Event()
-        run = text_embedder_module.pooled_vectors
+        run = text_embedder.pooled_vectors
 
         def held(*arguments: Any) -> Any:
             self.reached.set()
             assert self.open.wait(TIMEOUT)
             return run(*arguments)
 
-        monkeypatch.setattr(text_embedder_module, "pooled_vectors", held)
+        monkeypatch.setattr(text_embedder, "pooled_vectors", held)
 
 
 # Loading
