@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -146,3 +146,30 @@ def test_the_readmes_table_of_speed_is_what_was_measured() -> None:
         ]
         latency = f"{one['one_query_ms']['p50']:.0f} ms"
         assert row == [*rates, latency, f"{one['mixed passages']['peak_gb']:.1f} GB"], name
+
+
+def test_the_page_about_speed_has_the_numbers_that_were_measured() -> None:
+    def results(name: str) -> Any:
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        return json.loads(path.read_text())["results"]
+
+    page = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
+    modes, growth = results("adapter_modes")["float32"], results("memory_growth")
+    latency, shares = results("query_latency"), results("time_shares")["shares"]
+    expected = [
+        *(
+            f"| {way} | {modes[f'{way}, one task']:.2f} | {modes[f'{way}, five tasks']:.2f} |"
+            for way in ("augmented", "side path", "merged")
+        ),
+        f"20,000 texts take {growth['times']:.2f} times what 200 take",
+        f"{latency['prepacked, ms']['p50']:.0f} ms instead of {latency['plain, ms']['p50']:.0f}",
+        f"{latency['prepacked over plain']['median']:.2f} times as long",
+        f"linears {100 * shares['products']:.1f} %, attention {100 * shares['attention']:.1f} %",
+    ]
+    for measured in results("fidelity").values():
+        for dtype in {"bfloat16", "float16"} & set(measured):
+            ways = [measured[dtype][way] for way in ("augmented", "side path", "merged")]
+            expected.append(" | ".join(f"{one['worst']:.6f}" for one in ways))
+            assert measured[dtype]["augmented"]["worst"] >= 0.9995
+    missing = [one for one in expected if one not in page]
+    assert not missing
