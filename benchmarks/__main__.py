@@ -23,6 +23,7 @@ _BENCHMARKS = (
     "throughput",
     "query_latency",
     "time_shares",
+    "dtype_speed",
     "adapter_modes",
     "memory_growth",
 )
