@@ -166,6 +166,11 @@ def test_the_page_about_speed_has_the_numbers_that_were_measured() -> None:
         f"{latency['prepacked over plain']['median']:.2f} times as long",
         f"linears {100 * shares['products']:.1f} %, attention {100 * shares['attention']:.1f} %",
     ]
+    speed = {name: one["over_float32"][0] for name, one in results("dtype_speed").items()}
+    expected += [
+        f"bfloat16 at {speed['bfloat16']:.2f} and float16 at {speed['float16']:.2f} times",
+        f"run at {speed['float32, prepacked']:.2f} times the speed",
+    ]
     for measured in results("fidelity").values():
         for dtype in {"bfloat16", "float16"} & set(measured):
             ways = [measured[dtype][way] for way in ("augmented", "side path", "merged")]

@@ -59,19 +59,14 @@ def prepare_texts(
     overflows: Sequence[OnOverflow],
     max_tokens: int,
 ) -> PreparedTexts:
-    """Cut or window what is too long, or refuse it before anything is done.
+    """Cut or window what is too long, once `refuse_unfit_texts` has let all of it through.
 
     Args:
         texts: The ids of N texts.
         tasks: N tasks.
         overflows: For each text, what happens if it is too long.
         max_tokens: The most tokens that the model takes.
-
-    Raises:
-        TextTooLongError: If a text is too long whose overflow is `error`, or if its instruction
-            leaves no room for any of it.
     """
-    refuse_unfit_texts(texts, overflows, max_tokens)
     sequences: list[PooledSequence] = []
     token_counts = np.empty(len(texts), dtype=np.int64)
     truncated = np.zeros(len(texts), dtype=bool)

@@ -154,9 +154,8 @@ def choose_product(
 
     Bfloat16 is prepacked on processors whose oneDNN computes it, with AMX or AVX-512; elsewhere 16
     bits are widened, because PyTorch's own product of them is many times slower. Float32 is
-    left to MKL unless asked for: on AVX2 products of 2,048 tokens run at 0.9 to 1.0 of the
-    largest product's speed, and prepacked ones at 0.8 to 0.9; products of 20 tokens, which MKL
-    spends on rearranging the weight, take 1.3 to 1.6 times as long as prepacked ones.
+    left to MKL unless asked for: it is faster with thousands of tokens, and spends most of the time
+    of a few on rearranging the weight (`benchmarks/dtype_speed.py`, `query_latency.py`).
 
     Args:
         device: Where they are computed.

@@ -16,7 +16,7 @@ from jina_local.errors import InvalidOptionError, TextTooLongError, TruncationWa
 from jina_local.fingerprint import weights_id
 from jina_local.inputs import check_choice, check_integer, check_supported, check_texts
 from jina_local.native_files import task_folder
-from jina_local.overflow import prepare_texts
+from jina_local.overflow import OnOverflow, prepare_texts, refuse_unfit_texts
 from jina_local.sequences import PooledSequence
 from jina_local_sentence_transformers.framework import InputModule, SentenceTransformer
 from jina_local_sentence_transformers.settings import (
@@ -137,7 +137,9 @@ class TextInput(InputModule):
         if self.on_overflow == "error":
             _refuse_too_long(tokenized.lengths.tolist(), limit)
         count = len(texts)
-        prepared = prepare_texts(tokenized, [used] * count, ["truncate"] * count, limit)
+        cut_all: list[OnOverflow] = ["truncate"] * count
+        refuse_unfit_texts(tokenized, cut_all, limit)
+        prepared = prepare_texts(tokenized, [used] * count, cut_all, limit)
         if prepared.truncated.any():
             n_cut = int(prepared.truncated.sum())
             msg = f"{n_cut} of {count} texts of a batch were cut to {limit} tokens"
