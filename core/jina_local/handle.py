@@ -89,7 +89,7 @@ class ModelHandle:
                 tasks, or others in the place of the checkpoint's own. See `add_adapter`.
             prepack: Whether float32 weights on a processor are kept in the order in which oneDNN
                 reads them: for answering single queries, which take about five sixths of the time,
-                and not for long lists, which take up to a tenth more. Bfloat16 always is, where
+                and not for long lists, which run at 0.93 times the speed. Bfloat16 always is, where
                 the processor computes it. Changes speed, and results only by rounding.
 
         Raises:
