@@ -63,11 +63,11 @@ def contenders_for(device: str) -> list[Contender]:
     return [one for one in CONTENDERS if device in one.devices]
 
 
-def _jina_local(dtype: str, *, prepack: bool = False) -> _Load:
+def _jina_local(dtype: str) -> _Load:
     def load(folder: Path, device: str) -> Embed:
         from jina_local import Engine
 
-        engine = Engine.load(folder, device=device, dtype=dtype, prepack=prepack)
+        engine = Engine.load(folder, device=device, dtype=dtype)
         return lambda texts: engine.embed(list(texts), task=TASK).vectors
 
     return load
@@ -228,12 +228,6 @@ CONTENDERS: tuple[Contender, ...] = (
         _NATIVE,
     ),
     Contender("jina-local", "float32", _jina_local("float32")),
-    Contender(
-        "jina-local, prepacked",
-        "float32",
-        _jina_local("float32", prepack=True),
-        devices=("cpu",),
-    ),
     Contender("jina-local", "bfloat16", _jina_local("bfloat16")),
     Contender("jina-local", "float16", _jina_local("float16"), devices=("cuda",)),
     Contender(

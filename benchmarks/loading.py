@@ -71,7 +71,11 @@ def _tensor_bytes(part: object) -> Iterator[int]:
     """Bytes of every tensor in the encoder's tree of dataclasses and tuples."""
     import torch
 
-    if isinstance(part, torch.Tensor):
+    from jina_local.products import NarrowedProduct
+
+    if isinstance(part, NarrowedProduct):
+        yield torch.float16.itemsize * part.weight.numel() + part.rest.nbytes
+    elif isinstance(part, torch.Tensor):
         yield part.nbytes  # prepacked weights have no storage to ask
     elif isinstance(part, tuple):
         for item in part:

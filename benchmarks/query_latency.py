@@ -1,4 +1,4 @@
-"""Milliseconds of one query at a time on the processor, with plain and with prepacked weights.
+"""Milliseconds of one query at a time on the processor, with narrowed and with plain weights.
 
 Random weights of the published size, float32, both in one process and in turns.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.full_size import full_size_checkpoint
+from benchmarks.other_products import with_products
 
 if TYPE_CHECKING:
     from jina_local import Engine
@@ -24,12 +25,11 @@ _ROUNDS, _IN_A_ROW = 8, 8
 def measure() -> dict[str, object]:
     """Both at the median and at the 99th percentile, and one over the other."""
     from jina_local import Engine
+    from jina_local.products import PlainProduct
 
     with full_size_checkpoint() as folder:
-        engines = {
-            "plain": Engine.load(folder, device="cpu", dtype="float32"),
-            "prepacked": Engine.load(folder, device="cpu", dtype="float32", prepack=True),
-        }
+        engine = Engine.load(folder, device="cpu", dtype="float32")
+    engines = {"plain": with_products(engine, PlainProduct), "narrowed": engine}
     taken: dict[str, list[float]] = {name: [] for name in engines}
     ratios = []
     for _ in range(_ROUNDS):
@@ -38,14 +38,14 @@ def measure() -> dict[str, object]:
             some = _milliseconds(engine)
             taken[name] += some
             medians[name] = np.median(some)
-        ratios.append(medians["prepacked"] / medians["plain"])
+        ratios.append(medians["narrowed"] / medians["plain"])
     percentiles = {name: np.percentile(some, [50, 99]) for name, some in taken.items()}
     return {
         **{
             f"{name}, ms": {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}
             for name, (p50, p99) in percentiles.items()
         },
-        "prepacked over plain": {
+        "narrowed over plain": {
             "median": round(float(np.median(ratios)), 2),
             "least": round(float(min(ratios)), 2),
             "most": round(float(max(ratios)), 2),

@@ -16,7 +16,10 @@ __all__ = ["measure"]
 _TEXTS = 14  # mixed passages, about one pass of 2,048 tokens
 _TURNS = 2
 _KINDS = {
-    "products": ("aten::mm", "aten::addmm", "aten::addmm_", "mkldnn::_linear_pointwise"),
+    "products": (
+        *("aten::mm", "aten::addmm", "aten::addmm_"),
+        *("mkldnn::_linear_pointwise", "quantized::linear_dynamic_fp16"),
+    ),
     "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
     "GELU": ("aten::gelu", "aten::gelu_"),
     "LayerNorm": ("aten::native_layer_norm",),

@@ -12,6 +12,7 @@ GELU happen inside the products, and wide results share one piece of memory per 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from jina_local.packing import PackedBatch
 
 __all__ = ["Encoder", "EncoderLayer", "ForwardPass", "LayerNorm", "load_encoder"]
+
+_LOADING_THREADS = 2  # rearranging is slow on a processor; each thread holds a weight several times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +150,6 @@ def load_encoder(
     dtype: torch.dtype,
     *,
     words: torch.Tensor | None = None,
-    prepack: bool = False,
 ) -> Encoder:
     """Read the weights straight to the device, each tensor once and in its stored dtype.
 
@@ -159,11 +161,10 @@ def load_encoder(
         device: Where it goes.
         dtype: What it will compute in.
         words: The word table of an encoder of the same base, which is then shared.
-        prepack: Whether float32 weights are kept in oneDNN's order; see `choose_product`.
     """
     config = checkpoint.config
     place = str(device) if device.type == "cuda" else "cpu"
-    product = choose_product(device, dtype, prepack=prepack)
+    product = choose_product(device, dtype)
 
     def tensor(name: str) -> torch.Tensor:
         return checkpoint.tensor(name, place).to(device)
@@ -180,19 +181,21 @@ def load_encoder(
             updates = [replace(update, left=update.left[rows]) for update in updates]
         return AdaptedLinear.build(weight, bias, updates, product=product, dtype=dtype, room=room)
 
-    def layer(name: str) -> EncoderLayer:
-        fc2 = linear(f"{name}.fc2")
-        return EncoderLayer(
-            qkv=linear(f"{name}.qkv", rows=pair_halves(config.width, config.head_width)),
-            out=linear(f"{name}.out"),
-            attention_norm=norm(f"{name}.attention_norm", dtype),
-            fc1=linear(f"{name}.fc1", room=fc2.rank),
-            fc2=fc2,
-            mlp_norm=norm(f"{name}.mlp_norm", dtype),
-            n_heads=config.n_heads,
-        )
+    def layer(index: int) -> EncoderLayer:
+        name = f"layers.{index}"
+        with torch.inference_mode():  # of this thread
+            fc2 = linear(f"{name}.fc2")
+            return EncoderLayer(
+                qkv=linear(f"{name}.qkv", rows=pair_halves(config.width, config.head_width)),
+                out=linear(f"{name}.out"),
+                attention_norm=norm(f"{name}.attention_norm", dtype),
+                fc1=linear(f"{name}.fc1", room=fc2.rank),
+                fc2=fc2,
+                mlp_norm=norm(f"{name}.mlp_norm", dtype),
+                n_heads=config.n_heads,
+            )
 
-    with torch.inference_mode():
+    with torch.inference_mode(), ThreadPoolExecutor(_LOADING_THREADS) as threads:
         embedding = AdaptedEmbedding.build(
             tensor("word.weight") if words is None else words,
             checkpoint.low_ranks("word"),
@@ -203,7 +206,7 @@ def load_encoder(
         return Encoder(
             embedding=embedding,
             embedding_norm=norm("embedding_norm", torch.float32),
-            layers=tuple(layer(f"layers.{i}") for i in range(config.n_layers)),
+            layers=tuple(threads.map(layer, range(config.n_layers))),
             rope_base=config.rope_base,
             head_width=config.head_width,
             dtype=dtype,

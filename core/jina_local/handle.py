@@ -11,7 +11,6 @@ from jina_local.fingerprint import embedding_fingerprint, weights_id
 from jina_local.inputs import check_dimensions, check_flag, check_integer, check_texts
 from jina_local.loading import LoadedModel, load_model, with_one_adapter_more
 from jina_local.own_adapters import adapter_of, check_adapters
-from jina_local.products import check_prepack
 from jina_local.source import resolve_source
 from jina_local.token_budget import TokenBudget, default_tokens
 from jina_local.widths import width_of
@@ -66,7 +65,6 @@ class ModelHandle:
         batch_tokens: int | None = None,
         canary: bool = True,
         adapters: Mapping[str, AdapterSource] | None = None,
-        prepack: bool = False,
     ) -> Self:
         """Load a checkpoint, always anew.
 
@@ -87,10 +85,6 @@ class ModelHandle:
             canary: Whether to look what the weights are; see `recognised`.
             adapters: Adapters of your own by the names of their tasks, each a PEFT folder: more
                 tasks, or others in the place of the checkpoint's own. See `add_adapter`.
-            prepack: Whether float32 weights on a processor are kept in the order in which oneDNN
-                reads them: for answering single queries, which take about five sixths of the time,
-                and not for long lists, which run at 0.93 times the speed. Bfloat16 always is, where
-                the processor computes it. Changes speed, and results only by rounding.
 
         Raises:
             ModelNotFoundError: If there is no such model, or a file is missing from it.
@@ -103,7 +97,6 @@ class ModelHandle:
         added = check_adapters(adapters)
         place = resolve_device(device)
         check_dtype(dtype)
-        check_prepack(prepack, place, dtype)
         found = resolve_source(
             source,
             revision=revision,
@@ -118,7 +111,6 @@ class ModelHandle:
             dtype=precision,
             canary=canary,
             adapters=added,
-            prepack=prepack,
         )
         return cls(model, batch_tokens=batch_tokens)
 

@@ -40,7 +40,6 @@ class LoadedModel:
         device: Where it runs.
         dtype: What it computes in.
         recognised: What its weights are; `None` if they are unknown or were not looked at.
-        prepack: Whether float32 weights are kept in oneDNN's order.
         process: Id of the process that loaded it.
     """
 
@@ -51,7 +50,6 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     recognised: str | None
-    prepack: bool = False
     process: int = field(default_factory=os.getpid)
 
 
@@ -62,7 +60,6 @@ def load_model(
     dtype: torch.dtype,
     canary: bool = True,
     adapters: Mapping[str, AdapterSource] | None = None,
-    prepack: bool = False,
 ) -> LoadedModel:
     """Check a checkpoint and read its weights to the device.
 
@@ -72,7 +69,6 @@ def load_model(
         dtype: What it will compute in.
         canary: Whether to say in the log what its weights are.
         adapters: More tasks, or others in the place of its own, by name.
-        prepack: Whether float32 weights are kept in oneDNN's order, for single short texts.
     """
     compute_alone_after_fork()
     checkpoint = with_adapters(open_checkpoint(source.folder), adapters or {})
@@ -83,11 +79,11 @@ def load_model(
             "loading the demo model of jina-local: small, English only, for trying things out. "
             "It is not jina-embeddings-v3."
         )
-    encoder = load_encoder(checkpoint, device, dtype, prepack=prepack)
+    encoder = load_encoder(checkpoint, device, dtype)
     recognised = recognise(checkpoint) if canary else None
     if canary:
         _logger.info("%s: %s", source.name, recognised or UNKNOWN_WEIGHTS)
-    return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype, recognised, prepack)
+    return LoadedModel(source, checkpoint, tokenizer, encoder, device, dtype, recognised)
 
 
 def with_one_adapter_more(
@@ -110,9 +106,7 @@ def with_one_adapter_more(
         stamp.refuse_change()
     checkpoint = with_adapters(model.checkpoint, {name: adapter}, instruction=instruction)
     words = model.encoder.embedding.table
-    encoder = load_encoder(
-        checkpoint, model.device, model.dtype, words=words, prepack=model.prepack
-    )
+    encoder = load_encoder(checkpoint, model.device, model.dtype, words=words)
     return replace(model, checkpoint=checkpoint, encoder=encoder, process=os.getpid())
 
 

@@ -1,8 +1,7 @@
 """Activations times a weight, x·Wᵀ, in the form that is fastest for a device and dtype.
 
 A layer needs three things of a product: the product itself, GELU of it, and its sum with the
-residual. Both forms here do the sum inside the multiplication, where it is not rounded on its own
-and costs no pass over memory; prepacked bfloat16 weights do GELU there as well.
+residual. In 16 bits every form does the sum before it rounds, once.
 """
 
 from __future__ import annotations
@@ -13,20 +12,21 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn import functional as F
 
-from jina_local.errors import InvalidOptionError
-from jina_local.inputs import check_flag
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "NarrowedProduct",
     "PlainProduct",
     "PrepackedProduct",
     "Product",
     "WidenedProduct",
-    "check_prepack",
     "choose_product",
 ]
+
+_FLOAT16_STEP = 2.0**-24  # between the smallest numbers of float16
+_LEAST_OVER_REST = 4  # columns in all, over those that need a second product
+_LARGEST_RESULT = 2**25 - 4096  # bytes; glibc gives larger pieces back, so that all are new ones
 
 
 class Product(Protocol):
@@ -70,6 +70,86 @@ class PlainProduct:
     def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """See `Product`; the result lies in `residual`."""
         return residual.addmm_(x, self.weight.t())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NarrowedProduct:
+    """A float32 product whose weight is kept in float16, without losing any of it.
+
+    The published weights are bfloat16, and float16 has more digits: it holds them exactly, down to
+    numbers so small that half a step of it, 3e-8, is what float32 rounds off a number near one.
+    Columns it cannot hold, such as those of adapters trained in float32, have a second, float32
+    product for what is missing. FBGEMM's kernel widens numbers as it multiplies, in float32: there
+    is half the memory to read, and nothing to rearrange.
+
+    Attributes:
+        packed: (N, K) in float16, opaque.
+        rest: What float16 leaves out of the last columns, float32 (N, C) with C ≥ 0.
+        n_out: N.
+    """
+
+    packed: torch.ScriptObject
+    rest: torch.Tensor
+    n_out: int
+
+    @classmethod
+    def of(cls, weight: torch.Tensor) -> Product:
+        """Of a float32 weight (N, K), unless float16 cannot hold too many columns of it."""
+        narrow = weight.half().float()
+        rest = weight - narrow
+        most = rest.abs().amax(dim=0)
+        left_out = (most > _FLOAT16_STEP / 2).nonzero()
+        first = int(left_out[0]) if len(left_out) else weight.shape[1]
+        n_rest = weight.shape[1] - first
+        if n_rest * _LEAST_OVER_REST > weight.shape[1] or not most.isfinite().all():
+            return PlainProduct(weight)
+        packed = torch.ops.quantized.linear_prepack_fp16(narrow, None)
+        return cls(packed, rest[:, first:].contiguous(), len(weight))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """What is multiplied with, float32 (N, K)."""
+        weight: torch.Tensor = torch.ops.quantized.linear_unpack_fp16(self.packed)[0]
+        weight[:, weight.shape[1] - self.rest.shape[1] :] += self.rest
+        return weight
+
+    def __call__(self, x: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        """See `Product`; a large result lies in `scratch`."""
+        return self._finished(x, scratch, lambda y: y)
+
+    def gelu(self, x: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        """See `Product`; a large result lies in `scratch`."""
+        return self._finished(x, scratch, torch.ops.aten.gelu_)
+
+    def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """See `Product`; the result lies in `residual`."""
+        for part, into in zip(self._strips(x), self._strips(residual), strict=True):
+            into.add_(self._product(part))
+        return residual
+
+    def _finished(
+        self,
+        x: torch.Tensor,
+        scratch: torch.Tensor,
+        finish: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        strips = self._strips(x)
+        if len(strips) == 1:
+            return finish(self._product(x))
+        y = scratch[: len(x) * self.n_out].view(len(x), self.n_out)
+        for part, into in zip(strips, self._strips(y), strict=True):
+            into.copy_(finish(self._product(part)))
+        return y
+
+    def _strips(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        n_tokens = max(1, _LARGEST_RESULT // (self.n_out * x.itemsize))
+        return torch.split(x, n_tokens)
+
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        if self.rest.shape[1]:
+            y.addmm_(x[:, x.shape[1] - self.rest.shape[1] :], self.rest.t())
+        return y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,11 +209,7 @@ class PrepackedProduct:
     def gelu(self, x: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
         """See `Product`."""
         del scratch
-        if self.weight.dtype == torch.bfloat16:
-            return self._pointwise(x, "gelu", "none")
-        y = self._pointwise(x, "none", "")  # in float32 the fused GELU takes longer than a pass
-        torch.ops.aten.gelu_(y)
-        return y
+        return self._pointwise(x, "gelu", "none")
 
     def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """See `Product`."""
@@ -147,60 +223,37 @@ class PrepackedProduct:
         return result
 
 
-def choose_product(
-    device: torch.device, dtype: torch.dtype, *, prepack: bool = False
-) -> Callable[[torch.Tensor], Product]:
+def choose_product(device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], Product]:
     """What makes products of weights on this device and in this dtype.
 
-    Bfloat16 is prepacked on processors whose oneDNN computes it, with AMX or AVX-512; elsewhere 16
-    bits are widened, because PyTorch's own product of them is many times slower. Float32 is
-    left to MKL unless asked for: it is faster with thousands of tokens, and spends most of the time
-    of a few on rearranging the weight (`benchmarks/dtype_speed.py`, `query_latency.py`).
+    Float32 is narrowed on processors with FBGEMM's kernels (x86-64 with AVX2). Bfloat16 is
+    prepacked on processors whose oneDNN computes it, with AMX or AVX-512; elsewhere 16 bits are
+    widened, because PyTorch's own product of them is many times slower
+    (`benchmarks/dtype_speed.py`, `query_latency.py`).
 
     Args:
         device: Where they are computed.
         dtype: In which dtype.
-        prepack: Whether float32 is prepacked; see `check_prepack`.
     """
     if device.type != "cpu":
         return PlainProduct
     if dtype == torch.float32:
-        return PrepackedProduct.of if prepack else PlainProduct
-    prepacks = dtype == torch.bfloat16 and _prepacks(dtype)
+        return NarrowedProduct.of if _works(NarrowedProduct.of, dtype) else PlainProduct
+    prepacks = dtype == torch.bfloat16 and _works(PrepackedProduct.of, dtype)
     return PrepackedProduct.of if prepacks else WidenedProduct
 
 
-def check_prepack(prepack: object, device: torch.device, dtype: str) -> None:
-    """Refuse to prepack what cannot be.
-
-    Args:
-        prepack: Whether float32 is to be prepacked.
-        device: Where the products are computed.
-        dtype: The dtype that was asked for, or `auto`.
-
-    Raises:
-        InvalidOptionError: If `prepack` is no flag, or true where float32 cannot be prepacked.
-    """
-    check_flag("prepack", prepack)
-    if not prepack:
-        return
-    if device.type != "cpu" or dtype == "float16":
-        msg = (
-            f"prepack=True is for float32 on a processor, not for {dtype} on {device}: "
-            "leave it out, or give device='cpu' and dtype='float32'"
-        )
-        raise InvalidOptionError(msg)
-    if not _prepacks(torch.float32):
-        msg = "prepack=True needs operations of oneDNN that this PyTorch lacks: leave it out"
-        raise InvalidOptionError(msg)
-
-
-def _prepacks(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and processor have the private ops, and these mean what they should."""
+def _works(form: Callable[[torch.Tensor], Product], dtype: torch.dtype) -> bool:
+    """Whether this PyTorch and processor have its operations, and these mean what they should."""
     x, weight, residual = (torch.eye(32, dtype=dtype, device="cpu") * n for n in (1, 2, 3))
+    scratch = torch.empty_like(x).view(-1)
     try:
-        product = PrepackedProduct.of(weight)
-        found = (product(x, x), product.gelu(x, x), product.added(x, residual))
+        product = form(weight)
+        found = (
+            product(x, scratch).clone(),
+            product.gelu(x, scratch),
+            product.added(x, residual.clone()),
+        )
     except (AttributeError, RuntimeError, TypeError):
         return False
     expected = (weight, F.gelu(weight), residual + weight)

@@ -17,7 +17,6 @@ from jina_local.engine import Engine
 from jina_local.inputs import check_integer
 from jina_local.loading import LoadedModel, load_model
 from jina_local.own_adapters import adapter_stamps, check_adapters
-from jina_local.products import check_prepack
 from jina_local.source import resolve_source
 from jina_local.widths import width_of
 
@@ -84,12 +83,11 @@ def shared_engine(
     token: str | None = None,
     batch_tokens: int | None = None,
     adapters: Mapping[str, str | Path] | None = None,
-    prepack: bool = False,
 ) -> Engine:
     """An engine over weights that are shared with every other holder in the process.
 
     Weights are shared between calls that find the same folder or snapshot for the same device and
-    dtype, with the same adapters in the same files, prepacked or not; the first one loads while the
+    dtype, with the same adapters in the same files; the first one loads while the
     others wait. Each call returns an engine of its own, and closing it (or losing it) lets go of
     one share. The arguments are those of `Engine.load`, and `batch_tokens` is the engine's own.
     """
@@ -99,7 +97,6 @@ def shared_engine(
     stamps = adapter_stamps(added)
     place = resolve_device(device)
     check_dtype(dtype)
-    check_prepack(prepack, place, dtype)
     found = resolve_source(
         source,
         revision=revision,
@@ -108,14 +105,12 @@ def shared_engine(
         token=token,
     )
     precision = resolve_dtype(dtype, place, width_of(found))
-    key = (found.folder, str(place), str(precision), stamps, prepack)
+    key = (found.folder, str(place), str(precision), stamps)
     entry = _registry.acquire(key)
     try:
         with entry.lock:
             if entry.model is None:
-                entry.model = load_model(
-                    found, device=place, dtype=precision, adapters=added, prepack=prepack
-                )
+                entry.model = load_model(found, device=place, dtype=precision, adapters=added)
             model = entry.model
     except BaseException:
         _registry.release(key, entry)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenBudget", "default_tokens", "tokens_that_fit"]
 
-_TOKENS: Mapping[str, int] = {"cpu": 2048, "cuda": 16384, "mps": 4096}
+_TOKENS: Mapping[str, int] = {"cpu": 2000, "cuda": 16384, "mps": 4096}
 _LEAST_TOKENS = 256
 _WIDE_RESULTS = 16  # times the width, of one token: what a layer holds at its fullest
 _SHARE_OF_FREE = 2

@@ -14,7 +14,12 @@ import torch
 from torch.nn import functional as F
 
 from jina_local import encoder
-from jina_local.products import PlainProduct, PrepackedProduct, WidenedProduct
+from jina_local.products import (
+    NarrowedProduct,
+    PlainProduct,
+    PrepackedProduct,
+    WidenedProduct,
+)
 from support.checkpoints import (
     SPELLINGS,
     TASKS,
@@ -103,10 +108,15 @@ def test_native_layout(spelling: str, weights: Weights, expected: Expected, tmp_
     expected.assert_parity(Ours(tmp_path))
 
 
+def published(weights: Weights) -> Weights:
+    """The weights as they are published, in bfloat16, widened again."""
+    return {name: tensor.bfloat16().float() for name, tensor in weights.items()}
+
+
 @pytest.fixture(scope="module")
 def every_length(weights: Weights) -> list[tuple[list[int], str | None, torch.Tensor]]:
     """600 texts, each of another length, the tasks in turn, and their states by the oracle."""
-    oracle = Oracle(TINY, weights)
+    oracle = Oracle(TINY, published(weights))
     texts = ragged_ids(list(range(1, 601)), TINY.vocab_size)
     tasks = [MODES[len(ids) % len(MODES)] for ids in texts]
     return [
@@ -116,8 +126,8 @@ def every_length(weights: Weights) -> list[tuple[list[int], str | None, torch.Te
 
 @pytest.mark.parametrize(
     "form",
-    [PlainProduct, WidenedProduct, PrepackedProduct.of],
-    ids=["plain", "widened", "prepacked"],
+    [PlainProduct, WidenedProduct, PrepackedProduct.of, NarrowedProduct.of],
+    ids=["plain", "widened", "prepacked", "narrowed"],
 )
 def test_every_length_to_600_beside_all_others(
     form: Callable[[torch.Tensor], Product],
@@ -126,8 +136,8 @@ def test_every_length_to_600_beside_all_others(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(encoder, "choose_product", lambda *_, **__: form)
-    write_original(tmp_path, TINY, weights)
+    monkeypatch.setattr(encoder, "choose_product", lambda *_: form)
+    write_original(tmp_path, TINY, published(weights))
     texts, tasks, expected = zip(*every_length, strict=True)
     for state, one in zip(Ours(tmp_path).hidden_states(texts, tasks), expected, strict=True):
         assert (state - one).abs().max() <= STATE_TOLERANCE, len(one)

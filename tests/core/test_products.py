@@ -11,42 +11,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from jina_local import Engine, products, shared_engine
-from jina_local.errors import InvalidOptionError
+from jina_local import Engine, encoder, products
 from jina_local.products import (
+    NarrowedProduct,
     PlainProduct,
     PrepackedProduct,
     WidenedProduct,
-    check_prepack,
     choose_product,
 )
+from support.checkpoints import write_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from jina_local.products import Product
-    from support.checkpoints import Checkpoint
 
 CPU = torch.device("cpu")
-PREPACKS = products._prepacks(torch.float32)
+PREPACKS = products._works(PrepackedProduct.of, torch.float32)
+NARROWS = products._works(NarrowedProduct.of, torch.float32)
+needs_prepacking = pytest.mark.skipif(not PREPACKS, reason="no oneDNN operations for it here")
+needs_narrowing = pytest.mark.skipif(not NARROWS, reason="no FBGEMM operations for it here")
 FORMS = [
     pytest.param(PlainProduct, id="plain"),
     pytest.param(WidenedProduct, id="widened"),
-    pytest.param(
-        PrepackedProduct.of,
-        id="prepacked",
-        marks=pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation"),
-    ),
+    pytest.param(PrepackedProduct.of, id="prepacked", marks=needs_prepacking),
+    pytest.param(NarrowedProduct.of, id="narrowed", marks=needs_narrowing),
 ]
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(n_tokens=st.integers(1, 70), n_in=st.integers(1, 90), n_out=st.integers(1, 90))
+@given(
+    n_tokens=st.integers(1, 70),
+    n_in=st.integers(1, 90),
+    n_out=st.integers(1, 90),
+    n_wide=st.integers(0, 10),
+)
 def test_a_product_is_its_definition(
-    form: Callable[[torch.Tensor], Product], n_tokens: int, n_in: int, n_out: int
+    form: Callable[[torch.Tensor], Product], n_tokens: int, n_in: int, n_out: int, n_wide: int
 ) -> None:
+    """Of weights in bfloat16 but for the last columns, as those of adapters in float32."""
     torch.manual_seed(0)
     x, weight = torch.randn(n_tokens, n_in), torch.randn(n_out, n_in)
+    n_narrow = max(0, n_in - n_wide)
+    weight[:, :n_narrow] = weight[:, :n_narrow].bfloat16().float()
     residual = torch.randn(n_tokens, n_out)
     expected = x.double() @ weight.double().T
     left_there = torch.full((2, n_tokens * n_out + 7), torch.nan)
@@ -74,9 +82,9 @@ def test_the_sum_with_the_residual_is_rounded_once(dtype: torch.dtype) -> None:
     assert ((found.double() - expected).abs() <= 0.51 * spacing + 1e-3).all()
 
 
-def test_float32_and_other_devices_are_left_to_pytorch() -> None:
-    assert choose_product(CPU, torch.float32) is PlainProduct
-    assert choose_product(torch.device("cuda", 0), torch.bfloat16) is PlainProduct
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_other_devices_are_left_to_pytorch(dtype: torch.dtype) -> None:
+    assert choose_product(torch.device("cuda", 0), dtype) is PlainProduct
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -94,20 +102,18 @@ def test_widened_products_are_rounded_once(dtype: torch.dtype) -> None:
         assert ((found.double() - expected).abs() <= 0.51 * spacing + 1e-5).all()
 
 
-def test_float16_is_widened_on_processors_and_nowhere_else() -> None:
+def test_float16_is_widened_on_processors() -> None:
     assert choose_product(CPU, torch.float16) is WidenedProduct
-    assert choose_product(CPU, torch.float16, prepack=True) is WidenedProduct
-    assert choose_product(torch.device("cuda", 0), torch.float16) is PlainProduct
 
 
-@pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
+@needs_prepacking
 @pytest.mark.parametrize("wrong", ["product", "gelu", "added"])
 def test_bfloat16_is_prepacked_where_all_three_operations_work(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The processor is played by float32, which every oneDNN computes."""
-    prepacks = products._prepacks
-    monkeypatch.setattr(products, "_prepacks", lambda _: prepacks(torch.float32))
+    works = products._works
+    monkeypatch.setattr(products, "_works", lambda form, _: works(form, torch.float32))
     assert choose_product(CPU, torch.bfloat16) == PrepackedProduct.of
 
     name = "__call__" if wrong == "product" else wrong
@@ -126,57 +132,126 @@ def test_where_the_operations_are_missing_bfloat16_is_left_to_pytorch(
     assert choose_product(CPU, torch.bfloat16) is WidenedProduct
 
 
-@pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
-def test_a_prepacked_engine_gives_the_vectors_of_a_plain_one(tiny: Checkpoint) -> None:
+@needs_narrowing
+@pytest.mark.parametrize("wrong", ["product", "gelu", "added"])
+def test_float32_is_narrowed_where_all_three_operations_work(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choose_product(CPU, torch.float32) == NarrowedProduct.of
+    name = "__call__" if wrong == "product" else wrong
+    monkeypatch.setattr(NarrowedProduct, name, lambda *_: torch.zeros(32, 32))
+    assert choose_product(CPU, torch.float32) is PlainProduct
+
+
+@pytest.mark.parametrize("error", [AttributeError, NotImplementedError, RuntimeError])
+def test_where_the_operations_are_missing_float32_is_left_to_pytorch(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on ARM processors, and on x86 ones without AVX2."""
+
+    def missing(weight: torch.Tensor) -> Product:
+        raise error(weight.shape)
+
+    monkeypatch.setattr(NarrowedProduct, "of", missing)
+    assert choose_product(CPU, torch.float32) is PlainProduct
+
+
+def narrowed(weight: torch.Tensor) -> NarrowedProduct:
+    """The product of a weight, which has to be a narrowed one."""
+    product = NarrowedProduct.of(weight)
+    assert isinstance(product, NarrowedProduct)
+    return product
+
+
+@needs_narrowing
+def test_every_number_in_bfloat16_is_kept_to_the_rounding_of_float32_near_one() -> None:
+    """All finite ones that float16 has room for; those from 2^-17 up exactly."""
+    every = torch.arange(2**16).to(torch.int32).sub(2**15).to(torch.int16).view(torch.bfloat16)
+    numbers = every[every.isfinite()].float()
+    numbers = numbers[numbers.abs() < 65504]
+    numbers = F.pad(numbers, (0, -len(numbers) % 64)).view(-1, 64)
+    product = narrowed(numbers)
+    assert product.rest.shape == (len(numbers), 0)
+    difference = (product.weight - numbers).abs()
+    assert difference.max() <= 2.0**-25
+    assert not difference[numbers.abs() >= 2.0**-17].any()
+
+
+@needs_narrowing
+@pytest.mark.parametrize("width", [1, 7, 30])
+def test_columns_in_float32_are_kept_whole_beside_the_others(width: int) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(48, 160)
+    weight[:, :-width] = weight[:, :-width].half().float()
+    product = narrowed(weight)
+    assert product.rest.shape == (48, width)
+    assert torch.equal(product.weight, weight)
+    weight[:, 100] = 1e-9  # less than float16 has, and less than it may be wrong by
+    assert narrowed(weight).rest.shape == (48, width)
+
+
+@needs_narrowing
+def test_what_float16_cannot_hold_is_left_to_pytorch() -> None:
+    """Weights in float32, and larger ones than its largest."""
+    torch.manual_seed(0)
+    narrow = torch.randn(16, 96).bfloat16().float()
+    assert isinstance(NarrowedProduct.of(torch.randn(16, 96)), PlainProduct)
+    for last in (7e4, -7e4):
+        weight = narrow.clone()
+        weight[3, 95] = last
+        product = NarrowedProduct.of(weight)
+        assert isinstance(product, PlainProduct)
+        assert product.weight is weight
+
+
+@needs_narrowing
+@pytest.mark.parametrize("last", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_no_number_is_not_made_one(last: float) -> None:
+    weight = torch.randn(16, 96).bfloat16().float()
+    weight[3, 95] = last
+    x, scratch = torch.ones(2, 96), torch.empty(32)
+    for product in (NarrowedProduct.of(weight), PlainProduct(weight)):
+        assert (~product(x, scratch).isfinite()).nonzero()[:, 1].tolist() == [3, 3]
+
+
+@needs_narrowing
+@given(n_tokens=st.integers(1, 40), tokens_at_once=st.integers(1, 12))
+def test_large_results_are_computed_in_strips(n_tokens: int, tokens_at_once: int) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(24, 64).bfloat16().float()
+    x, residual = torch.randn(n_tokens, 64), torch.randn(n_tokens, 24)
+    product, scratch = narrowed(weight), torch.full((n_tokens * 24 + 5,), torch.nan)
+    whole = [product(x, scratch), product.gelu(x, scratch), product.added(x, residual.clone())]
+    whole = [one.clone() for one in whole]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(products, "_LARGEST_RESULT", tokens_at_once * 24 * 4)
+        y = product(x, scratch)
+        assert (y.data_ptr() == scratch.data_ptr()) == (n_tokens > tokens_at_once)
+        assert (y - whole[0]).abs().max() <= 1e-5
+        assert (product.gelu(x, scratch) - whole[1]).abs().max() <= 1e-5
+        assert (product.added(x, residual.clone()) - whole[2]).abs().max() <= 1e-5
+
+
+@needs_narrowing
+def test_a_narrowed_engine_gives_the_vectors_of_a_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the checkpoint's adapters, and with one in float32 beside them."""
+    write_tiny(tmp_path, dtype=torch.bfloat16)
+    engine = Engine.load(tmp_path, device="cpu", dtype="float32")
+    adapter = engine.adapter("separation")
+    for update in adapter.updates.values():
+        update.left.mul_(torch.pi)
+    more = engine.add_adapter("mine", adapter)
+    forms = [one._model.encoder.layers[0].fc2.product for one in (engine, more)]
+    assert all(isinstance(form, NarrowedProduct) for form in forms)
+    monkeypatch.setattr(encoder, "choose_product", lambda *_: PlainProduct)
+    plain = Engine.load(tmp_path, device="cpu", dtype="float32").add_adapter("mine", adapter)
     texts = ["one", "a few words more", "and again " * 40]
-    with (
-        Engine.load(tiny.folder, device="cpu", dtype="float32") as plain,
-        Engine.load(tiny.folder, device="cpu", dtype="float32", prepack=True) as packed,
-        packed.add_adapter("mine", packed.adapter("separation")) as more,
-    ):
-        for engine in (packed, more):
-            products_of = engine._model.encoder.layers[0]
-            assert isinstance(products_of.qkv.product, PrepackedProduct)
-            assert isinstance(products_of.fc2.product, PrepackedProduct)
-            for task in (None, *plain.tasks):
-                expected = plain.embed(texts, task=task).vectors
-                assert np.abs(engine.embed(texts, task=task).vectors - expected).max() <= 1e-6
-
-
-@pytest.mark.skipif(not PREPACKS, reason="this PyTorch has no such operation")
-def test_prepacked_and_plain_weights_are_shared_apart(tiny: Checkpoint) -> None:
-    engines = [
-        shared_engine(tiny.folder, device="cpu", dtype="float32", prepack=prepack)
-        for prepack in (False, True, True, False)
-    ]
-    plain, packed, packed_again, plain_again = (engine._model.encoder for engine in engines)
-    assert plain is plain_again
-    assert packed is packed_again
-    assert plain is not packed
-    for engine in engines:
-        engine.close()
-
-
-@pytest.mark.parametrize("load", [Engine.load, shared_engine])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"prepack": 1}, "prepack is 1; give True or False"),
-        ({"prepack": True, "dtype": "float16"}, "not for float16 on cpu"),
-    ],
-)
-def test_what_cannot_be_prepacked_is_refused_before_anything_is_read(
-    load: Callable[..., Engine], options: dict[str, object], message: str
-) -> None:
-    with pytest.raises(InvalidOptionError, match=message):
-        load("no/such/model", device="cpu", **options)
-
-
-def test_prepacking_is_refused_on_other_devices_and_without_its_operations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with pytest.raises(InvalidOptionError, match="not for auto on cuda:0"):
-        check_prepack(True, torch.device("cuda", 0), "auto")
-    monkeypatch.setattr(products, "_prepacks", lambda _: False)
-    with pytest.raises(InvalidOptionError, match="operations of oneDNN"):
-        check_prepack(True, CPU, "float32")
+    for task in (None, *engine.tasks):
+        expected = plain.embed(texts, task=task).vectors
+        for one in (engine, more):
+            assert np.abs(one.embed(texts, task=task).vectors - expected).max() <= 1e-6
+    expected = plain.embed(texts, task="mine").vectors
+    assert np.abs(more.embed(texts, task="mine").vectors - expected).max() <= 1e-6
+    assert np.abs(more.embed(texts, task="separation").vectors - expected).max() >= 1e-4

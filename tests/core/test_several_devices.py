@@ -107,4 +107,4 @@ def test_passes_take_at_most_half_of_the_free_memory_and_never_none(
 
 
 def test_a_processor_gets_what_was_measured_to_be_fast() -> None:
-    assert default_tokens(torch.device("cpu"), 1024, torch.float32) == 2048
+    assert default_tokens(torch.device("cpu"), 1024, torch.float32) == 2000
