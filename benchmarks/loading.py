@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 _DTYPES = ("float32", "bfloat16")
+_BLOCK = 512  # columns: FBGEMM keeps whole blocks of a weight
 
 
 def measure() -> dict[str, dict[str, float]]:
@@ -74,7 +75,9 @@ def _tensor_bytes(part: object) -> Iterator[int]:
     from jina_local.products import NarrowedProduct
 
     if isinstance(part, NarrowedProduct):
-        yield torch.float16.itemsize * part.weight.numel() + part.rest.nbytes
+        n_out, n_in = part.weight.shape
+        n_kept = -(-n_in // _BLOCK) * _BLOCK
+        yield torch.float16.itemsize * n_out * n_kept + part.rest.nbytes
     elif isinstance(part, torch.Tensor):
         yield part.nbytes  # prepacked weights have no storage to ask
     elif isinstance(part, tuple):

@@ -26,6 +26,7 @@ __all__ = [
 
 _FLOAT16_STEP = 2.0**-24  # between the smallest numbers of float16
 _LEAST_OVER_REST = 4  # columns in all, over those that need a second product
+_ROWS_AT_ONCE = 64  # of a weight that is looked at, so that this takes no memory to speak of
 _LARGEST_RESULT = 2**25 - 4096  # bytes; glibc gives larger pieces back, so that all are new ones
 
 
@@ -95,16 +96,15 @@ class NarrowedProduct:
     @classmethod
     def of(cls, weight: torch.Tensor) -> Product:
         """Of a float32 weight (N, K), unless float16 cannot hold too many columns of it."""
-        narrow = weight.half().float()
-        rest = weight - narrow
-        most = rest.abs().amax(dim=0)
-        left_out = (most > _FLOAT16_STEP / 2).nonzero()
-        first = int(left_out[0]) if len(left_out) else weight.shape[1]
+        parts = torch.split(weight, _ROWS_AT_ONCE)
+        most = torch.stack([_left_out(part).abs().amax(dim=0) for part in parts]).amax(dim=0)
+        too_much = (most > _FLOAT16_STEP / 2).nonzero()
+        first = int(too_much[0]) if len(too_much) else weight.shape[1]
         n_rest = weight.shape[1] - first
         if n_rest * _LEAST_OVER_REST > weight.shape[1] or not most.isfinite().all():
             return PlainProduct(weight)
-        packed = torch.ops.quantized.linear_prepack_fp16(narrow, None)
-        return cls(packed, rest[:, first:].contiguous(), len(weight))
+        packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+        return cls(packed, _left_out(weight[:, first:]), len(weight))
 
     @property
     def weight(self) -> torch.Tensor:
@@ -150,6 +150,11 @@ class NarrowedProduct:
         if self.rest.shape[1]:
             y.addmm_(x[:, x.shape[1] - self.rest.shape[1] :], self.rest.t())
         return y
+
+
+def _left_out(weight: torch.Tensor) -> torch.Tensor:
+    """What float16 loses of float32 numbers."""
+    return weight - weight.half().float()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
