@@ -21,6 +21,7 @@ _BENCHMARKS = (
     "ingestion",
     "concurrent_queries",
     "throughput",
+    "in_turns",
     "query_latency",
     "time_shares",
     "dtype_speed",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders import Embed
 
-__all__ = ["Plan", "measure", "plan_for"]
+__all__ = ["Plan", "measure", "native_checkpoint", "plan_for"]
 
 _LEAST_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99}
 _ROOT = Path(__file__).parent.parent
@@ -78,7 +78,7 @@ def plan_for(device: str) -> Plan:
 def measure(plan: Plan | None = None) -> dict[str, object]:
     """Rates, shares of the limit, fidelity and memory of every contender."""
     plan = plan or plan_for("cpu")
-    with _checkpoint(plan) as folder:
+    with native_checkpoint(plan) as folder:
         workloads = _write_workloads(folder, plan)
         return {
             "plan": asdict(plan),
@@ -91,7 +91,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
 
 
 @contextmanager
-def _checkpoint(plan: Plan) -> Iterator[Path]:
+def native_checkpoint(plan: Plan) -> Iterator[Path]:
     """A native checkpoint with its adapters, gone at the end."""
     sys.path.insert(0, str(_ROOT / "tests"))
     import torch

@@ -42,6 +42,21 @@ def test_throughput_is_measured_of_vectors_that_agree(monkeypatch: pytest.Monkey
     }
 
 
+def test_transformers_is_measured_in_turns_with_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    in_turns = importlib.import_module("benchmarks.in_turns")
+    plan = importlib.import_module("benchmarks.throughput").Plan(
+        "cpu", n_layers=1, width=64, texts=2, longest=48
+    )
+    found = in_turns.measure(plan)
+    assert found["worst_cosine"] > 0.99999
+    ratios = found["times_as_fast"]["rounds"]
+    assert min(ratios) <= found["times_as_fast"]["median"] <= max(ratios)
+    assert all(rate > 0 for rate in found["tokens_per_second"].values())
+
+
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
