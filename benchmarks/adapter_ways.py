@@ -124,14 +124,14 @@ class _Parts:
     """Weight, bias and adapters of one of the engine's linears, taken apart again."""
 
     def __init__(self, linear: object) -> None:
-        n_in = len(linear.down)  # type: ignore[attr-defined]
+        n_in = linear.down.shape[1]  # type: ignore[attr-defined]
         augmented = linear.product.weight  # type: ignore[attr-defined]
         self.owners = linear.owners  # type: ignore[attr-defined]
         ranks = sum(owner >= 0 for owner in self.owners)
         self.weight = augmented[:, :n_in].contiguous()
         self.up = augmented[:, n_in : n_in + ranks].contiguous()
         self.bias = augmented[:, n_in + ranks].contiguous()
-        self.down = linear.down.t()[:ranks].contiguous()  # type: ignore[attr-defined]
+        self.down = linear.down[:ranks]  # type: ignore[attr-defined]
 
     def merged(self, task: int) -> torch.Tensor:
         """The weight with one task's update, rounded to its dtype."""

@@ -85,7 +85,7 @@ class AdaptedLinear:
 
     Attributes:
         product: By [W | s·B | b], (n_out, n_in + R); the bias is one of the R columns.
-        down: Aᵀ of all tasks, (n_in, R).
+        down: A of all tasks, (R, n_in).
         one: 1 for the bias's column, else 0, (R,).
         owners: The task of each of the R columns.
     """
@@ -125,7 +125,7 @@ class AdaptedLinear:
         one = torch.tensor([owner == _EVERYONE for owner in owners])
         return cls(
             product=product(augmented),
-            down=right.t().contiguous().to(weight.device, dtype),
+            down=right.to(weight.device, dtype),
             one=one.to(weight.device, dtype),
             owners=owners,
         )
@@ -138,7 +138,7 @@ class AdaptedLinear:
     @property
     def n_augmented(self) -> int:
         """n_in + R."""
-        return len(self.down) + self.rank
+        return self.down.shape[1] + self.rank
 
     def __call__(self, x: torch.Tensor, masks: ColumnMasks, scratch: torch.Tensor) -> torch.Tensor:
         """(T, n_in) → (T, n_out), laid into `scratch` where that pays."""
@@ -154,8 +154,8 @@ class AdaptedLinear:
 
     def _augment(self, x: torch.Tensor, masks: ColumnMasks) -> torch.Tensor:
         """[x | mask · (x Aᵀ) | 1], (T, n_in + R)."""
-        n_in = len(self.down)
-        update = torch.addcmul(self.one, x[:, :n_in] @ self.down, masks.of(self.owners))
+        n_in = self.down.shape[1]
+        update = F.linear(x[:, :n_in], self.down, self.one) * masks.of(self.owners)
         if x.shape[1] == n_in:
             return torch.cat([x, update], dim=1)
         x[:, n_in:] = update
