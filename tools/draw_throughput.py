@@ -61,13 +61,9 @@ def _draw(path: Path, record: dict[str, Any]) -> None:
             color=[LATE_COLOR if is_own else _GRAY for is_own in own],
             height=0.66,
         )
-        labels = [
-            f"{row[_MIXED]['tokens_per_second']:,}  ({row[_MIXED]['share_of_limit']:.0%})"
-            for row in rows
-        ]
-        axes.bar_label(bars, labels, padding=4, fontsize=8)
-        axes.set_xlim(0, max(rates) * 1.2)
-        axes.set_xlabel("tokens per second on mixed passages (share of the limit)", loc="right")
+        axes.bar_label(bars, [f"{rate:,}" for rate in rates], padding=4, fontsize=8)
+        axes.set_xlim(0, max(rates) * 1.1)
+        axes.set_xlabel("tokens per second on mixed passages", loc="right")
         axes.grid(axis="x")
         machine = record["machine"]
         place = machine["gpu"] or f"{machine['cores']} cores of {machine['processor']}"

@@ -81,7 +81,7 @@ class NarrowedProduct:
     numbers so small that half a step of it, 3e-8, is what float32 rounds off a number near one.
     Columns it cannot hold, such as those of adapters trained in float32, have a second, float32
     product for what is missing. FBGEMM's kernel widens numbers as it multiplies, in float32: there
-    is half the memory to read, and nothing to rearrange.
+    is half as much memory to read, and nothing to rearrange.
 
     Attributes:
         packed: (N, K) in float16, opaque.
