@@ -535,8 +535,10 @@ def started(
 
 
 WRITES_HALF_AND_WAITS = """
-import itertools, time
+import itertools, signal, time
 from jina_local import cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind an &
 
 every = cli._records
 
