@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.machine import multiplies_bfloat16
+from benchmarks.other_products import LINEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,11 +141,8 @@ class _Parts:
         return (self.weight.float() + update).to(self.weight.dtype)
 
 
-_LINEARS = ("qkv", "out", "fc1", "fc2")
-
-
 def _beside(layer: object) -> object:
-    return replace(layer, **{name: _SidePath(getattr(layer, name), 0) for name in _LINEARS})  # type: ignore[type-var]
+    return replace(layer, **{name: _SidePath(getattr(layer, name), 0) for name in LINEARS})  # type: ignore[type-var]
 
 
 def _merged(layer: object, task: int) -> object:
@@ -152,4 +150,4 @@ def _merged(layer: object, task: int) -> object:
         parts = _Parts(getattr(layer, name))
         return _Linear(parts.merged(task), parts.bias, 0)
 
-    return replace(layer, **{name: one(name) for name in _LINEARS})  # type: ignore[type-var]
+    return replace(layer, **{name: one(name) for name in LINEARS})  # type: ignore[type-var]

@@ -1,7 +1,7 @@
 """What a list of texts a hundred times as long takes more of, beside itself and its results.
 
 In a process of its own, at v3's width with one of its 24 layers (a pass through one takes as much
-memory as through all), passes of 2,048 tokens. Counted is the peak above what was
+memory as through all), passes of 2,000 tokens. Counted is the peak above what was
 there before the call, less ids and results, which there are as many of as there are texts.
 """
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from jina_local import Engine
     from jina_local.products import Product
 
-__all__ = ["with_products"]
+__all__ = ["LINEARS", "with_products"]
 
-_LINEARS = ("qkv", "out", "fc1", "fc2")
+LINEARS = ("qkv", "out", "fc1", "fc2")
 
 
 def with_products(engine: Engine, form: Callable[[torch.Tensor], Product]) -> Engine:
@@ -31,7 +31,7 @@ def with_products(engine: Engine, form: Callable[[torch.Tensor], Product]) -> En
 
     def other(layer: object) -> object:
         changed = {}
-        for name in _LINEARS:
+        for name in LINEARS:
             linear = getattr(layer, name)
             changed[name] = replace(linear, product=form(linear.product.weight))
         return replace(layer, **changed)  # type: ignore[type-var]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_TEXTS = 14  # mixed passages, about one pass of 2,048 tokens
+_TEXTS = 14  # mixed passages, about one pass of 2,000 tokens
 _TURNS = 2
 _KINDS = {
     "products": (

@@ -24,7 +24,7 @@ __all__ = [
     "choose_product",
 ]
 
-_FLOAT16_STEP = 2.0**-24  # between the smallest numbers of float16
+_MOST_LEFT_OUT = 2.0**-25  # half a step between the smallest numbers of float16
 _LEAST_OVER_REST = 4  # columns in all, over those that need a second product
 _ROWS_AT_ONCE = 64  # of a weight that is looked at, so that this takes no memory to speak of
 _LARGEST_RESULT = 2**25 - 4096  # bytes; glibc gives larger pieces back, so that all are new ones
@@ -98,7 +98,7 @@ class NarrowedProduct:
         """Of a float32 weight (N, K), unless float16 cannot hold too many columns of it."""
         parts = torch.split(weight, _ROWS_AT_ONCE)
         most = torch.stack([_left_out(part).abs().amax(dim=0) for part in parts]).amax(dim=0)
-        too_much = (most > _FLOAT16_STEP / 2).nonzero()
+        too_much = (most > _MOST_LEFT_OUT).nonzero()
         first = int(too_much[0]) if len(too_much) else weight.shape[1]
         n_rest = weight.shape[1] - first
         if n_rest * _LEAST_OVER_REST > weight.shape[1] or not most.isfinite().all():

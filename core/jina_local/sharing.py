@@ -87,9 +87,9 @@ def shared_engine(
     """An engine over weights that are shared with every other holder in the process.
 
     Weights are shared between calls that find the same folder or snapshot for the same device and
-    dtype, with the same adapters in the same files; the first one loads while the
-    others wait. Each call returns an engine of its own, and closing it (or losing it) lets go of
-    one share. The arguments are those of `Engine.load`, and `batch_tokens` is the engine's own.
+    dtype, with the same adapters in the same files; the first one loads while the others wait. Each
+    call returns an engine of its own, and closing it (or losing it) lets go of one share. The
+    arguments are those of `Engine.load`, and `batch_tokens` is the engine's own.
     """
     if batch_tokens is not None:
         check_integer("batch_tokens", batch_tokens, 1)

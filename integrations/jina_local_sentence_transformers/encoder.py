@@ -12,6 +12,7 @@ from jina_local.errors import InvalidOptionError, NonFiniteVectorError
 from jina_local.forks import compute_alone_after_fork, refuse_lost_device
 from jina_local.loading import LoadedModel, load_model
 from jina_local.packing import pack, split_by_tokens
+from jina_local.token_budget import default_tokens
 from jina_local.widths import width_of
 from jina_local_sentence_transformers.settings import Settings, Where, refuse_other_weights
 from jina_local_sentence_transformers.task_choice import TaskChoice
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from jina_local.sequences import PooledSequence
 
 __all__ = ["JinaEncoder"]
-
-_PASS_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 
 
 class JinaEncoder(TextInput):
@@ -92,9 +91,10 @@ class JinaEncoder(TextInput):
         model = self._model
         compute_alone_after_fork()
         refuse_lost_device(model)
+        most = default_tokens(model.device, model.checkpoint.config.width, model.dtype)
         hidden: dict[int, torch.Tensor] = {}
         with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
-            for group in split_by_tokens(sequences, _PASS_TOKENS[model.device.type]):
+            for group in split_by_tokens(sequences, most):
                 states = model.encoder(pack(group, model.device)).float()
                 if not torch.isfinite(states).all():
                     msg = "the model gave NaN or infinity: load it with another dtype"

@@ -122,14 +122,27 @@ def test_bfloat16_is_prepacked_where_all_three_operations_work(
 
 
 @pytest.mark.parametrize("error", [AttributeError, NotImplementedError, RuntimeError])
-def test_where_the_operations_are_missing_bfloat16_is_left_to_pytorch(
-    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("form", "dtype", "instead"),
+    [
+        (PrepackedProduct, torch.bfloat16, WidenedProduct),
+        (NarrowedProduct, torch.float32, PlainProduct),
+    ],
+)
+def test_where_operations_are_missing_another_form_is_chosen(
+    form: type,
+    dtype: torch.dtype,
+    instead: type,
+    error: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(weight: torch.Tensor) -> PrepackedProduct:
+    """As on ARM processors, and on x86 ones without AVX2."""
+
+    def missing(weight: torch.Tensor) -> Product:
         raise error(weight.shape)
 
-    monkeypatch.setattr(PrepackedProduct, "of", missing)
-    assert choose_product(CPU, torch.bfloat16) is WidenedProduct
+    monkeypatch.setattr(form, "of", missing)
+    assert choose_product(CPU, dtype) is instead
 
 
 @needs_narrowing
@@ -140,19 +153,6 @@ def test_float32_is_narrowed_where_all_three_operations_work(
     assert choose_product(CPU, torch.float32) == NarrowedProduct.of
     name = "__call__" if wrong == "product" else wrong
     monkeypatch.setattr(NarrowedProduct, name, lambda *_: torch.zeros(32, 32))
-    assert choose_product(CPU, torch.float32) is PlainProduct
-
-
-@pytest.mark.parametrize("error", [AttributeError, NotImplementedError, RuntimeError])
-def test_where_the_operations_are_missing_float32_is_left_to_pytorch(
-    error: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on ARM processors, and on x86 ones without AVX2."""
-
-    def missing(weight: torch.Tensor) -> Product:
-        raise error(weight.shape)
-
-    monkeypatch.setattr(NarrowedProduct, "of", missing)
     assert choose_product(CPU, torch.float32) is PlainProduct
 
 
