@@ -24,6 +24,7 @@ _BENCHMARKS = (
     "in_turns",
     "query_latency",
     "time_shares",
+    "host_cost",
     "dtype_speed",
     "adapter_modes",
     "memory_growth",

@@ -57,6 +57,16 @@ def test_transformers_is_measured_in_turns_with_the_engine(
     assert all(rate > 0 for rate in found["tokens_per_second"].values())
 
 
+def test_what_a_text_costs_beside_the_encoder_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    host_cost = importlib.import_module("benchmarks.host_cost")
+    found = host_cost.measure(texts=12, tokens=2000)
+    assert set(found) == {"queries of 20 tokens", "mixed passages", "passages of 512 tokens"}
+    for cost in found.values():
+        assert cost["tokenizing, µs per text"] > 0
+        assert 0 < cost["share of the device's rate"] < 1
+
+
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

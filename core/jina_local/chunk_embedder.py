@@ -12,6 +12,7 @@ from jina_local.errors import JinaLocalError
 from jina_local.inference import pooled_vectors
 from jina_local.late_chunking import LateChunking, PreparedDocument, prepare_documents
 from jina_local.results import ChunkEmbeddings
+from jina_local.token_budget import estimated_tokens
 from jina_local.vectors import to_vectors
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ChunkEmbedder"]
 
 _PASSES_PER_GROUP = 4  # enough for full batches of like lengths
-_CHARACTERS_PER_TOKEN = 4
-_TOKENS_AROUND = 16  # specials and instruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +126,6 @@ class ChunkEmbedder:
 
 
 def _size(document: ChunkedText) -> int:
-    """Tokens of a document, estimated before there are any; a vector counts as one more."""
+    """About how many tokens a document has; a vector counts as one more."""
     n_characters = len(document.text) + len(document.header or "")
-    return n_characters // _CHARACTERS_PER_TOKEN + _TOKENS_AROUND + len(document.spans)
+    return estimated_tokens(n_characters) + len(document.spans)

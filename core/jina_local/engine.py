@@ -24,7 +24,7 @@ from jina_local.inputs import (
 from jina_local.late_chunking import LateChunking, SpecialTokens, check_late_task
 from jina_local.overflow import OnOverflow, check_overflow, default_overflow
 from jina_local.tasks import ROLE_TASKS
-from jina_local.text_embedder import TextEmbedder
+from jina_local.text_embedder import TextEmbedder, TextList
 from jina_local.windows import DEFAULT_MARGIN
 
 if TYPE_CHECKING:
@@ -157,7 +157,6 @@ class Engine(ModelHandle):
         if not instruction:
             tasks = [used.without_instruction() for used in tasks]
         overflows = [on_overflow or default_overflow(used) for used in tasks]
-        ids = model.tokenizer.ids(checked, [used.instruction for used in tasks])
         embedder = TextEmbedder(
             model,
             max_tokens=limit,
@@ -167,7 +166,7 @@ class Engine(ModelHandle):
             budget=self._budget,
             progress=progress,
         )
-        return embedder.embed(ids, tasks, overflows)
+        return embedder.embed(TextList(checked, tasks, overflows))
 
     def embed_chunks(
         self,
@@ -340,7 +339,6 @@ class Engine(ModelHandle):
             default_dim if truncate_dim is None else truncate_dim, self.dimension
         )
         cut_all: list[OnOverflow] = ["truncate"] * len(checked)
-        ids = model.tokenizer.ids(checked, [used.instruction] * len(checked))
         embedder = TextEmbedder(
             model,
             max_tokens=limit,
@@ -350,7 +348,7 @@ class Engine(ModelHandle):
             budget=self._budget,
             progress=None,
         )
-        found = embedder.embed(ids, [used] * len(checked), cut_all)
+        found = embedder.embed(TextList(checked, [used] * len(checked), cut_all))
         if found.truncated.any():
             cut = np.flatnonzero(found.truncated)
             msg = f"{len(cut)} of {len(checked)} texts were cut to {limit} tokens; first: {cut[0]}"

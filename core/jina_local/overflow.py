@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import numpy as np
 
 from jina_local.errors import InvalidOptionError, TextTooLongError
-from jina_local.sequences import PooledSequence, window_sequences
+from jina_local.sequences import PooledSequence, whole_sequence, window_sequences
 from jina_local.spans import whole_text_span
 from jina_local.tasks import ROLE_TASKS, Task
 from jina_local.windows import margin_for, plan_windows
@@ -16,7 +16,7 @@ from jina_local.windows import margin_for, plan_windows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jina_local.text_ids import TextIds
+    from jina_local.text_ids import TextIds, TextIdsList
 
 __all__ = [
     "OnOverflow",
@@ -70,19 +70,28 @@ def prepare_texts(
     sequences: list[PooledSequence] = []
     token_counts = np.empty(len(texts), dtype=np.int64)
     truncated = np.zeros(len(texts), dtype=bool)
-    windows = np.empty(len(texts), dtype=np.int64)
+    windows = np.ones(len(texts), dtype=np.int64)
     for row, (text, task, overflow) in enumerate(zip(texts, tasks, overflows, strict=True)):
-        capacity = max_tokens - text.n_prefix - text.n_suffix
         used = text.truncated(max_tokens) if overflow == "truncate" else text
-        whole = whole_text_span(used.n_body)
-        plan = plan_windows(used.n_body, whole.spans, capacity, margin_for(capacity))
-        sequences += window_sequences(
-            used, plan, whole, header=_NO_HEADER, adapter=task.adapter, item=row, first_row=row
-        )
         token_counts[row] = len(used)
         truncated[row] = used is not text
-        windows[row] = len(plan)
+        if len(used) <= max_tokens:
+            sequences.append(whole_sequence(used, adapter=task.adapter, row=row))
+            continue
+        own = _windowed(used, adapter=task.adapter, row=row, max_tokens=max_tokens)
+        windows[row] = len(own)
+        sequences += own
     return PreparedTexts(sequences, token_counts, truncated, windows)
+
+
+def _windowed(text: TextIds, *, adapter: int, row: int, max_tokens: int) -> list[PooledSequence]:
+    """One sequence per window of a text that is pooled as one."""
+    capacity = max_tokens - text.n_prefix - text.n_suffix
+    whole = whole_text_span(text.n_body)
+    plan = plan_windows(text.n_body, whole.spans, capacity, margin_for(capacity))
+    return window_sequences(
+        text, plan, whole, header=_NO_HEADER, adapter=adapter, item=row, first_row=row
+    )
 
 
 def refuse_no_room(name: str, n_around: int, limit: int) -> NoReturn:
@@ -124,7 +133,10 @@ def refuse_too_long(name: str, n_tokens: int, limit: str, n_others: int = 0) -> 
 
 
 def refuse_unfit_texts(
-    texts: Sequence[TextIds], overflows: Sequence[OnOverflow], max_tokens: int
+    texts: TextIdsList,
+    overflows: Sequence[OnOverflow],
+    max_tokens: int,
+    rows: Sequence[int],
 ) -> None:
     """Refuse texts that are too long and may not be, or have no room beside their instruction.
 
@@ -132,23 +144,21 @@ def refuse_unfit_texts(
         texts: The ids of N texts.
         overflows: For each text, what happens if it is too long.
         max_tokens: The most tokens that the model takes.
+        rows: What messages call each text.
 
     Raises:
         TextTooLongError: If there is one.
     """
-    too_long = [
-        row
-        for row, (text, overflow) in enumerate(zip(texts, overflows, strict=True))
-        if overflow == "error" and len(text) > max_tokens
-    ]
+    over = np.flatnonzero(texts.lengths > max_tokens).tolist()
+    too_long = [i for i in over if overflows[i] == "error"]
     if too_long:
         first, *others = too_long
         limit = f"the model takes {max_tokens}"
-        refuse_too_long(f"text {first}", len(texts[first]), limit, len(others))
-    for row, text in enumerate(texts):
-        n_around = text.n_prefix + text.n_suffix
-        if len(text) > max_tokens and n_around >= max_tokens:
-            refuse_no_room(f"text {row}", n_around, max_tokens)
+        refuse_too_long(f"text {rows[first]}", len(texts[first]), limit, len(others))
+    for i in over:
+        n_around = texts[i].n_prefix + texts[i].n_suffix
+        if n_around >= max_tokens:
+            refuse_no_room(f"text {rows[i]}", n_around, max_tokens)
 
 
 def default_overflow(task: Task) -> OnOverflow:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jina_local.text_ids import TextIds
     from jina_local.windows import Piece, Window
 
-__all__ = ["PooledSequence", "PooledSpan", "window_sequences"]
+__all__ = ["PooledSequence", "PooledSpan", "whole_sequence", "window_sequences"]
 
 
 class PooledSpan(NamedTuple):
@@ -54,6 +54,17 @@ class PooledSequence:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def whole_sequence(text: TextIds, *, adapter: int, row: int) -> PooledSequence:
+    """A text that needs no windows, all of it pooled: what `window_sequences` makes of it.
+
+    Args:
+        text: The ids of a text that the model takes whole.
+        adapter: The adapter of its task.
+        row: Its output row, and its index.
+    """
+    return PooledSequence(text.ids, adapter, row, (PooledSpan(row, 0, len(text)),))
 
 
 def window_sequences(

@@ -1,34 +1,61 @@
-"""Ids of N texts → their vectors, a few forward passes' worth of texts at a time.
+"""N texts → their vectors, a few forward passes' worth of texts at a time.
 
-Texts are taken longest first, so that those which share a pass are about equally long. What a pass
-needs beside the ids is made when its turn comes and dropped after it: a list of any length takes
-little more memory than its ids and its vectors.
+What a pass needs is made while the passes before it run, and dropped after it: a list of any length
+takes little more memory than its texts and its vectors, and a fast device does not wait for the
+tokenizer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jina_local.ahead import made_ahead
 from jina_local.inference import pooled_vectors
+from jina_local.inputs import check_encodable
 from jina_local.overflow import prepare_texts, refuse_unfit_texts
 from jina_local.results import Embeddings
+from jina_local.token_budget import estimated_tokens
 from jina_local.vectors import to_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jina_local.loading import LoadedModel
-    from jina_local.overflow import OnOverflow
+    from jina_local.overflow import OnOverflow, PreparedTexts
     from jina_local.tasks import Task
-    from jina_local.text_ids import TextIds, TextIdsList
+    from jina_local.text_ids import TextIdsList
     from jina_local.token_budget import TokenBudget
 
-__all__ = ["TextEmbedder"]
+__all__ = ["TextEmbedder", "TextList"]
 
 _PASSES_PER_GROUP = 8
+_MOST_TOKENS_PER_CHARACTER = 18  # NFKC makes eighteen characters of U+FDFA
+
+
+class TextList(NamedTuple):
+    """N texts, and how each of them is embedded.
+
+    Attributes:
+        texts: N texts.
+        tasks: N tasks.
+        overflows: For each text, what happens if it is too long.
+    """
+
+    texts: Sequence[str]
+    tasks: Sequence[Task]
+    overflows: Sequence[OnOverflow]
+
+    def at(self, rows: Sequence[int]) -> TextList:
+        """Some of them."""
+        return TextList(
+            [self.texts[row] for row in rows],
+            [self.tasks[row] for row in rows],
+            [self.overflows[row] for row in rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,72 +80,73 @@ class TextEmbedder:
     budget: TokenBudget
     progress: Callable[[int], None] | None
 
-    def embed(
-        self, texts: TextIdsList, tasks: Sequence[Task], overflows: Sequence[OnOverflow]
-    ) -> Embeddings:
-        """Embed N texts; all are looked at before any is run.
-
-        Args:
-            texts: N texts behind their instructions.
-            tasks: N tasks.
-            overflows: For each text, what happens if it is too long.
+    def embed(self, listed: TextList) -> Embeddings:
+        """Embed N texts; a text that may not be too long is looked at before any is run.
 
         Raises:
+            InvalidTextsError: If a text cannot be encoded in UTF-8 (a lone surrogate).
             TextTooLongError: If a text is too long and may not be, or has no room.
             NonFiniteVectorError: If the model gave NaN or infinity.
         """
-        refuse_unfit_texts(texts, overflows, self.max_tokens)
+        n_texts = len(listed.texts)
+        for row, text in enumerate(listed.texts):
+            check_encodable(text, f"text {row}")
+        doubtful = self._doubtful(listed)
+        self._fitting(listed.at(doubtful), doubtful)
         found = Embeddings(
-            vectors=np.empty((len(texts), self.dimensions), dtype=np.float32),
-            token_counts=np.empty(len(texts), dtype=np.int64),
-            truncated=np.empty(len(texts), dtype=bool),
-            windows=np.empty(len(texts), dtype=np.int64),
+            vectors=np.empty((n_texts, self.dimensions), dtype=np.float32),
+            token_counts=np.empty(n_texts, dtype=np.int64),
+            truncated=np.empty(n_texts, dtype=bool),
+            windows=np.empty(n_texts, dtype=np.int64),
         )
-        n_finished = 0
-        for rows in self._groups(texts.lengths):
-            group = self._embed_group(
-                [texts[row] for row in rows],
-                [tasks[row] for row in rows],
-                [overflows[row] for row in rows],
-                rows,
-                n_finished,
-            )
-            found.vectors[rows] = group.vectors
-            found.token_counts[rows] = group.token_counts
-            found.truncated[rows] = group.truncated
-            found.windows[rows] = group.windows
-            n_finished += len(rows)
+        for rows, prepared in made_ahead(self._groups(listed), partial(self._prepared, listed)):
+            found.vectors[rows] = self._vectors(prepared, rows)
+            found.token_counts[rows] = prepared.token_counts
+            found.truncated[rows] = prepared.truncated
+            found.windows[rows] = prepared.windows
         return found
 
-    def _groups(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows of texts for a few passes each, longest first."""
-        order = np.argsort(-lengths, kind="stable")
-        ends = np.cumsum(lengths[order])
-        start = n_tokens = 0
-        while start < len(order):
-            n_tokens += _PASSES_PER_GROUP * self.budget.tokens
-            stop = max(start + 1, int(np.searchsorted(ends, n_tokens, side="right")))
-            yield order[start:stop]
-            start, n_tokens = stop, int(ends[stop - 1])
+    def _doubtful(self, listed: TextList) -> list[int]:
+        """Rows of texts that may not be too long, and could be, for all that is known yet."""
+        return [
+            row
+            for row, (text, task, overflow) in enumerate(zip(*listed, strict=True))
+            if overflow == "error"
+            and _MOST_TOKENS_PER_CHARACTER * len(task.instruction + text) > self.max_tokens - 2
+        ]
 
-    def _embed_group(
-        self,
-        texts: Sequence[TextIds],
-        tasks: Sequence[Task],
-        overflows: Sequence[OnOverflow],
-        rows: np.ndarray,
-        n_finished: int,
-    ) -> Embeddings:
-        prepared = prepare_texts(texts, tasks, overflows, self.max_tokens)
+    def _groups(self, listed: TextList) -> Iterator[range]:
+        """Rows of texts for a few passes each."""
+        start = n_tokens = 0
+        for row, text in enumerate(listed.texts):
+            n_tokens += estimated_tokens(len(text))
+            if n_tokens >= _PASSES_PER_GROUP * self.budget.tokens:
+                yield range(start, row + 1)
+                start, n_tokens = row + 1, 0
+        if start < len(listed.texts):
+            yield range(start, len(listed.texts))
+
+    def _prepared(self, listed: TextList, rows: range) -> tuple[range, PreparedTexts]:
+        own = listed.at(rows)
+        ids = self._fitting(own, rows)
+        return rows, prepare_texts(ids, own.tasks, own.overflows, self.max_tokens)
+
+    def _fitting(self, listed: TextList, rows: Sequence[int]) -> TextIdsList:
+        """The ids of texts, none of which is to be refused."""
+        instructions = [task.instruction for task in listed.tasks]
+        ids = self.model.tokenizer.ids(listed.texts, instructions)
+        refuse_unfit_texts(ids, listed.overflows, self.max_tokens, rows)
+        return ids
+
+    def _vectors(self, prepared: PreparedTexts, rows: range) -> np.ndarray:
         report = self.progress
         pooled = pooled_vectors(
             self.model,
             prepared.sequences,
-            len(texts),
+            len(rows),
             self.budget,
-            report and (lambda finished: report(n_finished + finished)),
+            report and (lambda finished: report(rows.start + finished)),
         )
-        vectors = to_vectors(
+        return to_vectors(
             pooled, self.dimensions, normalize=self.normalize, legacy=self.legacy, rows=rows
         )
-        return Embeddings(vectors, prepared.token_counts, prepared.truncated, prepared.windows)

@@ -9,12 +9,14 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TokenBudget", "default_tokens", "tokens_that_fit"]
+__all__ = ["TokenBudget", "default_tokens", "estimated_tokens", "tokens_that_fit"]
 
 _TOKENS: Mapping[str, int] = {"cpu": 2000, "cuda": 16384, "mps": 4096}
 _LEAST_TOKENS = 256
 _WIDE_RESULTS = 16  # times the width, of one token: what a layer holds at its fullest
 _SHARE_OF_FREE = 2
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_AROUND = 16  # specials and instruction
 
 
 def default_tokens(device: torch.device, width: int, dtype: torch.dtype) -> int:
@@ -36,6 +38,11 @@ def tokens_that_fit(free: int, width: int, dtype: torch.dtype) -> int:
     """How many tokens half of some free bytes are enough for."""
     per_token = _WIDE_RESULTS * width * dtype.itemsize
     return max(_LEAST_TOKENS, free // _SHARE_OF_FREE // per_token)
+
+
+def estimated_tokens(n_characters: int) -> int:
+    """Tokens of a text, before there are any."""
+    return n_characters // _CHARACTERS_PER_TOKEN + _TOKENS_AROUND
 
 
 class TokenBudget:

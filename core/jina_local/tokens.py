@@ -130,9 +130,27 @@ class TextTokenizer:
 
     def _text_ids(self, encoding: Encoding, instruction: str) -> TextIds:
         ids = np.array(encoding.ids, dtype=np.int32)
-        n_body = len(ids) - self.n_leading - self.n_trailing
-        n_instruction = _count_instruction(self._bounds(encoding), n_body, instruction)
-        return TextIds(ids, self.n_leading + n_instruction, self.n_trailing)
+        n_prefix = self.n_leading + self._count_instruction(encoding, instruction)
+        return TextIds(ids, n_prefix, self.n_trailing)
+
+    def _count_instruction(self, encoding: Encoding, instruction: str) -> int:
+        """How many leading tokens belong to the instruction.
+
+        Counted in the joint encoding: tokenizing the instruction alone gives one token more where
+        its last space merges into the first word of the text.
+
+        Args:
+            encoding: Of the instruction joined to a text.
+            instruction: The instruction.
+        """
+        if not instruction:
+            return 0
+        n_characters = len(instruction.rstrip())
+        last = encoding.char_to_token(n_characters - 1) or 0
+        token, stop = max(last, self.n_leading), len(encoding) - self.n_trailing
+        while token < stop and (encoding.token_to_chars(token) or (0, 0))[1] <= n_characters:
+            token += 1
+        return token - self.n_leading
 
     def _tokenized_text(self, encoding: Encoding, instruction: str) -> TokenizedText:
         text = self._text_ids(encoding, instruction)
@@ -251,21 +269,3 @@ def _max_tokens(folder: Path) -> int:
         msg = f"{path}: model_max_length is {limit!r}, not a number of tokens"
         raise CheckpointError(msg)
     return _FALLBACK_LIMIT if limit > _ABSURD_LIMIT else int(limit)
-
-
-def _count_instruction(bounds: Iterable[tuple[int, int]], n_tokens: int, instruction: str) -> int:
-    """How many leading tokens belong to the instruction.
-
-    Counted in the joint encoding: tokenizing the instruction alone gives one token more where its
-    last space merges into the first word of the text.
-
-    Args:
-        bounds: Start and end of each token between the specials, in the joined text.
-        n_tokens: How many there are.
-        instruction: The instruction that the text was joined to.
-    """
-    if not instruction:
-        return 0
-    n_characters = len(instruction.rstrip())
-    beyond = (i for i, (_, end) in enumerate(bounds) if end > n_characters)
-    return next(beyond, n_tokens)

@@ -138,7 +138,7 @@ class TextInput(InputModule):
             _refuse_too_long(tokenized.lengths.tolist(), limit)
         count = len(texts)
         cut_all: list[OnOverflow] = ["truncate"] * count
-        refuse_unfit_texts(tokenized, cut_all, limit)
+        refuse_unfit_texts(tokenized, cut_all, limit, range(count))
         prepared = prepare_texts(tokenized, [used] * count, cut_all, limit)
         if prepared.truncated.any():
             n_cut = int(prepared.truncated.sum())

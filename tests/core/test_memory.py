@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_local import ChunkedText, Engine
-from jina_local.errors import DeviceMemoryError, NonFiniteVectorError, TextTooLongError
+from jina_local.errors import (
+    DeviceMemoryError,
+    InvalidTextsError,
+    NonFiniteVectorError,
+    TextTooLongError,
+)
+from jina_local.text_embedder import _MOST_TOKENS_PER_CHARACTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +262,44 @@ def test_a_text_that_is_refused_is_refused_before_any_pass(engine: Engine) -> No
     with pytest.raises(TextTooLongError, match="text 2 has"):
         rich.embed(texts_of([5, 5, 60, 5]), task="separation", max_tokens=50, on_overflow="error")
     assert scarce.passes == []
+
+
+@pytest.mark.parametrize("late", ["\ufdfa" * 8, " ".join(LETTERS * 5)], ids=["NFKC", "long"])
+def test_a_text_of_a_later_group_is_refused_before_any_pass_too(late: str, engine: Engine) -> None:
+    """By its own number, and however few characters its many tokens are made from."""
+    rich, scarce = with_room_for(10_000, engine, batch_tokens=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.text_embedder._PASSES_PER_GROUP", 1)
+        with pytest.raises(TextTooLongError, match=r"text 3 has \d+ tokens"):
+            rich.embed([*texts_of([5, 5, 5]), late, "a"], max_tokens=50, on_overflow="error")
+        assert scarce.passes == []
+        rich.embed([*texts_of([5, 5, 5]), "\ufdfa"], max_tokens=50, on_overflow="error")
+        assert len(scarce.passes) == 4
+
+
+def test_a_text_that_cannot_be_encoded_is_refused_before_any_pass(engine: Engine) -> None:
+    rich, scarce = with_room_for(10_000, engine, batch_tokens=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.text_embedder._PASSES_PER_GROUP", 1)
+        with pytest.raises(InvalidTextsError, match="text 2"):
+            rich.embed(["a", "b", "\ud800", "c"])
+    assert scarce.passes == []
+
+
+def test_a_text_without_room_is_named_by_its_own_number(engine: Engine) -> None:
+    limit = engine.embed_documents([""]).token_counts[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_local.text_embedder._PASSES_PER_GROUP", 1)
+        small = Engine(engine._model, batch_tokens=1)
+        with pytest.raises(TextTooLongError, match=r"text 2: .* leave no room"):
+            small.embed_documents(["", "", "a b"], max_tokens=int(limit))
+
+
+@given(st.text(max_size=60))
+def test_no_character_is_more_tokens_than_the_engine_counts_on(engine: Engine, text: str) -> None:
+    if text.isprintable():
+        most = _MOST_TOKENS_PER_CHARACTER * len(text) + 2
+        assert engine.embed([text]).token_counts[0] <= most
 
 
 def test_what_the_model_spoils_is_named_by_its_row(engine: Engine) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, normalizers
 
-from jina_local import inference, late_chunking
+from jina_local import inference, late_chunking, overflow
 from jina_local.checkpoint import Checkpoint as OpenCheckpoint
 from jina_local.devices import resolve_device, resolve_dtype
 from jina_local.loading import load_model
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from jina_local.text_ids import TextIds
     from jina_local.windows import Piece
     from support.checkpoints import Weights
 
@@ -269,6 +270,17 @@ def test_the_prompt_in_the_mean_although_it_is_switched_off(
         assert "an instruction is put before the text although" in explained(result, name)
 
 
+def pool_of_whole_texts(
+    monkeypatch: pytest.MonkeyPatch, pooled: Callable[[TextIds], tuple[int, int]]
+) -> None:
+    """Texts that need no windows pool these tokens; `_Layout` says it of all others."""
+
+    def whole(text: TextIds, *, adapter: int, row: int) -> PooledSequence:
+        return PooledSequence(text.ids, adapter, row, (PooledSpan(row, *pooled(text)),))
+
+    monkeypatch.setattr(overflow, "whole_sequence", whole)
+
+
 def test_the_prompt_left_out_of_the_mean(
     tiny: Checkpoint, oracles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +293,9 @@ def test_the_prompt_left_out_of_the_mean(
         ]
 
     monkeypatch.setattr(_Layout, "pooled", without_prompt)
+    pool_of_whole_texts(
+        monkeypatch, lambda text: (text.n_prefix if text.n_prefix > 1 else 0, len(text))
+    )
     result = verified(tiny.folder, oracles)
     assert PROMPT in rows(result)
     assert not rows(result) & (STATES | VECTORS)
@@ -294,6 +309,7 @@ def test_special_tokens_left_out_of_the_mean(
         return [(piece.start + layout.shift, piece.stop + layout.shift)]
 
     monkeypatch.setattr(_Layout, "pooled", body_alone)
+    pool_of_whole_texts(monkeypatch, lambda text: (text.body.start, text.body.stop))
     result = verified(tiny.folder, oracles)
     assert rows(result) == VECTORS | {PROMPT, "engine: mean of late chunks"}
     assert "all tokens with <s> and </s>" in explained(result, "vectors: separation")

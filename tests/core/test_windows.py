@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_local.errors import InvalidOptionError
-from jina_local.sequences import window_sequences
+from jina_local.sequences import whole_sequence, window_sequences
 from jina_local.spans import whole_text_span
 from jina_local.text_ids import TextIds
 from jina_local.windows import Piece, Window, margin_for, plan_windows
@@ -113,6 +113,22 @@ def test_pooled_tokens_of_all_windows_are_the_text_once(
         assert (np.diff(sequence.ids[n_prefix:-1]) == 1).all()
         assert (sequence.adapter, sequence.item) == (3, 4)
         assert [span.row for span in sequence.spans] == [5]
+
+
+@given(st.integers(0, 40), st.integers(1, 12), st.integers(0, 40))
+def test_a_text_that_fits_is_the_one_window_that_would_be_made_of_it(
+    n_tokens: int, n_prefix: int, room: int
+) -> None:
+    ids = np.arange(n_prefix + n_tokens + 1, dtype=np.int32)
+    text = TextIds(ids, n_prefix=n_prefix, n_suffix=1)
+    plan = whole(n_tokens, n_tokens + room, 0)
+    (window,) = window_sequences(
+        text, plan, whole_text_span(n_tokens), header=NO_HEADER, adapter=3, item=5, first_row=5
+    )
+    found = whole_sequence(text, adapter=3, row=5)
+    assert np.array_equal(found.ids, window.ids)
+    assert (found.adapter, found.item) == (window.adapter, window.item)
+    assert found.spans == window.spans
 
 
 # Chunks
