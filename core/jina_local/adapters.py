@@ -16,8 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn import functional as F
+
+from jina_local.devices import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +73,7 @@ class ColumnMasks:
     def of(self, owners: Owners) -> torch.Tensor:
         """Ones where a token's task owns a column, (T, R)."""
         if owners not in self._masks:
-            columns = torch.tensor(owners, device=self._adapters.device)
+            columns = on_device(np.array(owners), self._adapters.device)
             mine = (self._adapters[:, None] == columns) | (columns == _EVERYONE)
             self._masks[owners] = mine.to(self._dtype)
         return self._masks[owners]
@@ -212,7 +215,7 @@ class AdaptedEmbedding:
     def __call__(self, ids: torch.Tensor, adapters: torch.Tensor) -> torch.Tensor:
         """Ids (T,) and adapters (T,) → embeddings, float32 (T, D)."""
         words = F.embedding(ids, self.table).float()
-        columns = torch.tensor(self.owners, device=ids.device)
+        columns = on_device(np.array(self.owners), ids.device)
         mine = adapters[:, None] == columns  # (T, R)
         update = (F.embedding(ids, self.down).float() * mine) @ self.up
         return words + update + self.token_type[adapters]  # NO_ADAPTER = -1 is the last row

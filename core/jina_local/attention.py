@@ -7,20 +7,19 @@ where.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
-from itertools import groupby
-from typing import TYPE_CHECKING
+from itertools import accumulate, groupby
 
 import torch
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from jina_local.packing import PackedBatch
+from jina_local.packing import PackedBatch
 
 __all__ = ["Attention", "choose_attention", "sdpa_attention", "varlen_attention"]
 
-Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "PackedBatch"], torch.Tensor]
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 """(q, k, v, batch) → context; each tensor (T, H, D/H), no mask, scale (D/H)^-½."""
 
 VarlenKernel = Callable[..., torch.Tensor]
@@ -34,30 +33,71 @@ _VARLEN_KERNELS = (
 _VARLEN_DTYPES = (torch.bfloat16, torch.float16)
 _VARLEN_CAPABILITY = (8, 0)  # Ampere
 _VARLEN_HEAD_WIDTHS = range(8, 257, 8)
+_SAMPLE_HEADS = 2
+_MOST_DIFFERENCE = 0.02  # of values of at most one, in bfloat16
+
+_logger = logging.getLogger("jina_local")
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype, head_width: int) -> Attention:
     """The attention backend for a device: kernels for packed sequences where they run, else SDPA.
 
-    flash-attn comes first where it is installed, then the kernel that PyTorch has of its own.
+    flash-attn comes first where it is installed, then the kernel that PyTorch has of its own. A
+    kernel is tried before it is trusted: one that fails or says something else is left alone, with
+    a warning in the log.
     """
     fits = dtype in _VARLEN_DTYPES and head_width in _VARLEN_HEAD_WIDTHS
     if device.type != "cuda" or not fits:
         return sdpa_attention
     if torch.cuda.get_device_capability(device) < _VARLEN_CAPABILITY:
         return sdpa_attention
-    kernel = _varlen_kernel()
-    return sdpa_attention if kernel is None else varlen_attention(kernel)
-
-
-def _varlen_kernel() -> VarlenKernel | None:
     for module, name in _VARLEN_KERNELS:
-        try:
-            kernel: VarlenKernel = getattr(import_module(module), name)
-        except (ImportError, AttributeError):
+        kernel = _imported(module, name)
+        if kernel is None:
             continue
-        return kernel
-    return None
+        fault = _fault(varlen_attention(kernel), *_sample(device, dtype, head_width))
+        if not fault:
+            return varlen_attention(kernel)
+        _logger.warning("%s.%s is not used for attention: %s", module, name, fault)
+    return sdpa_attention
+
+
+def _imported(module: str, name: str) -> VarlenKernel | None:
+    try:
+        kernel: VarlenKernel = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+    return kernel
+
+
+def _fault(attention: Attention, qkv: torch.Tensor, batch: PackedBatch) -> str:
+    """Why a backend is not to be trusted; empty if it says what SDPA says."""
+    q, k, v = qkv.unbind(1)
+    try:
+        found = attention(q, k, v, batch)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    difference = float((found.float() - sdpa_attention(q, k, v, batch).float()).abs().max())
+    return "" if difference <= _MOST_DIFFERENCE else f"its results differ by {difference:.2g}"
+
+
+def _sample(
+    device: torch.device, dtype: torch.dtype, head_width: int
+) -> tuple[torch.Tensor, PackedBatch]:
+    """q, k and v (T, 3, H, D/H) of sequences that leave no room for one another."""
+    lengths = (70, 1, 33, 2)
+    positions = torch.cat([torch.arange(length, device="cpu") for length in lengths])
+    starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device="cpu")
+    numbers = torch.arange(len(positions) * 3 * _SAMPLE_HEADS * head_width, device="cpu")
+    qkv = numbers.sin().view(len(positions), 3, _SAMPLE_HEADS, head_width)
+    batch = PackedBatch(
+        ids=positions.to(device),
+        positions=positions.to(device),
+        adapters=positions.to(device),
+        cu_seqlens=starts.to(device),
+        lengths=lengths,
+    )
+    return qkv.to(device, dtype), batch
 
 
 def varlen_attention(kernel: VarlenKernel) -> Attention:

@@ -12,7 +12,9 @@ from jina_local.errors import DeviceUnavailableError, InvalidOptionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check_dtype", "resolve_device", "resolve_dtype"]
+    import numpy as np
+
+__all__ = ["check_dtype", "on_device", "resolve_device", "resolve_dtype"]
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -92,3 +94,15 @@ def _processor_has_bfloat16() -> bool:
     """Whether there is AMX or AVX512-BF16; PyTorch has no public question for it."""
     names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def on_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on the device; on CUDA without waiting for what the device is computing.
+
+    It copies from pinned memory, which PyTorch keeps until the copy is done
+    (https://docs.pytorch.org/docs/stable/notes/cuda.html#use-pinned-memory-buffers).
+    """
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+from jina_local.devices import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import torch
 
     from jina_local.sequences import PooledSequence
 
@@ -52,10 +55,10 @@ def pack(sequences: Sequence[PooledSequence], device: torch.device) -> PackedBat
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
     adapters = np.repeat([sequence.adapter for sequence in sequences], lengths)
     return PackedBatch(
-        ids=torch.from_numpy(ids).to(device),
-        positions=torch.from_numpy(positions).to(device),
-        adapters=torch.from_numpy(adapters).to(device),
-        cu_seqlens=torch.from_numpy(starts.astype(np.int32)).to(device),
+        ids=on_device(ids, device),
+        positions=on_device(positions, device),
+        adapters=on_device(adapters, device),
+        cu_seqlens=on_device(starts.astype(np.int32), device),
         lengths=tuple(int(length) for length in lengths),
     )
 

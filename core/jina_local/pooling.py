@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from jina_local.devices import on_device
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,8 +56,7 @@ def _sums(x: torch.Tensor, spans: np.ndarray) -> torch.Tensor:
     lengths = spans[:, 1] - spans[:, 0]
     rows = np.repeat(spans[:, 0], lengths) + _counted_within(lengths)
     starts = np.cumsum(lengths) - lengths
-    indices, offsets = (torch.from_numpy(one).to(x.device) for one in (rows, starts))
-    return F.embedding_bag(indices, x, offsets, mode="sum")
+    return F.embedding_bag(on_device(rows, x.device), x, on_device(starts, x.device), mode="sum")
 
 
 def _counted_within(lengths: np.ndarray) -> np.ndarray:

@@ -12,11 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jina_local import attention as attention_module
 from jina_local.attention import choose_attention, sdpa_attention, varlen_attention
 from jina_local.packing import PackedBatch, pack
 from jina_local.sequences import PooledSequence, PooledSpan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jina_local.attention import Attention
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -88,11 +91,13 @@ def test_a_sequence_that_is_not_finite_leaves_its_neighbours_bit_for_bit(
         assert torch.equal(one, other) == (row != broken)
 
 
-# The choice; there is no GPU here, so that only the choice is shown.
+# The choice; where there is no GPU, kernels are tried on the processor.
 
 
 @pytest.fixture
 def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = attention_module._sample
+    monkeypatch.setattr(attention_module, "_sample", lambda _, *rest: sample(CPU, *rest))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
 
 
@@ -103,13 +108,18 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> list[str]:
+def offer(
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    name: str,
+    works: Callable[..., torch.Tensor] = kernel,
+) -> list[str]:
     """Put a kernel there; the list names it whenever it is called."""
     called: list[str] = []
 
     def spy(*args: object) -> torch.Tensor:
         called.append(module)
-        return kernel(*args)  # type: ignore[arg-type]
+        return works(*args)
 
     fake = ModuleType(module)
     setattr(fake, name, spy)
@@ -128,13 +138,60 @@ def test_cuda_takes_flash_attn_then_pytorchs_own_kernel_then_sdpa(
 ) -> None:
     assert choose_attention(CUDA, dtype, 64) is sdpa_attention
     own = offer(monkeypatch, "torch.nn.attention.varlen", "varlen_attn")
-    run(choose_attention(CUDA, dtype, 64))
+    chosen = choose_attention(CUDA, dtype, 64)
+    own.clear()
+    run(chosen)
     assert own
     own.clear()
     flash = offer(monkeypatch, "flash_attn", "flash_attn_varlen_func")
-    run(choose_attention(CUDA, dtype, 64))
+    chosen = choose_attention(CUDA, dtype, 64)
+    flash.clear()
+    run(chosen)
     assert flash
     assert not own
+
+
+def refusing(*_: object) -> torch.Tensor:
+    msg = "no kernel image is available"
+    raise RuntimeError(msg)
+
+
+def of_older_signature(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    return q + k
+
+
+def leaking(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object) -> torch.Tensor:
+    return by_definition(q, k, v)
+
+
+def spoiling(q: torch.Tensor, *_: object) -> torch.Tensor:
+    return q * torch.nan
+
+
+@pytest.mark.usefixtures("ampere", "without")
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (refusing, "RuntimeError: no kernel image"),
+        (of_older_signature, "TypeError"),
+        (leaking, "its results differ by"),
+        (spoiling, "its results differ by nan"),
+    ],
+)
+def test_a_kernel_is_tried_before_it_is_trusted(
+    broken: Callable[..., torch.Tensor],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    offer(monkeypatch, "flash_attn", "flash_attn_varlen_func", broken)
+    assert choose_attention(CUDA, torch.bfloat16, 64) is sdpa_attention
+    assert f"flash_attn.flash_attn_varlen_func is not used for attention: {why}" in caplog.text
+    own = offer(monkeypatch, "torch.nn.attention.varlen", "varlen_attn")
+    chosen = choose_attention(CUDA, torch.bfloat16, 64)
+    own.clear()
+    run(chosen)
+    assert own
 
 
 @pytest.mark.usefixtures("without")
