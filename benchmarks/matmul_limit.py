@@ -7,15 +7,23 @@ import time
 
 __all__ = ["matmul_flops", "synchronize"]
 
-_SHAPES = {"cpu": (2048, 1024, 4096), "cuda": (8192, 8192, 8192)}
+_WIDTH = 1024
+_SHAPES = {"cpu": (2048, 1, 4), "cuda": (8192, 8, 8)}  # rows, and times the width
 _REPEATS = 5
 
 
-def matmul_flops(device: str, dtype: str) -> float:
-    """Operations per second of one large product into memory that is there."""
+def matmul_flops(device: str, dtype: str, width: int = _WIDTH) -> float:
+    """Operations per second of one large product into memory that is there.
+
+    Args:
+        device: Where.
+        dtype: Of what.
+        width: Of the model whose share is wanted; less than v3's for a dry run.
+    """
     import torch
 
-    rows, inner, columns = _SHAPES[device.partition(":")[0]]
+    rows, *times = _SHAPES[device.partition(":")[0]]
+    inner, columns = (width * factor for factor in times)
     kind = getattr(torch, dtype)
     a = torch.randn(rows, inner, device=device).to(kind)
     b = torch.randn(columns, inner, device=device).to(kind).t()

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders import Embed
 
-__all__ = ["Plan", "measure", "native_checkpoint", "plan_for"]
+__all__ = ["LEAST_COSINE", "Clock", "Plan", "measure", "native_checkpoint", "plan_for"]
 
-_LEAST_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99}
+LEAST_COSINE = {"float32": 0.99999, "bfloat16": 0.99, "float16": 0.99}
 _ROOT = Path(__file__).parent.parent
 _SECONDS_AT_MOST = 400  # of one contender; what takes longer is named as such
 _SHORT_SPIN = {"GOMP_SPINCOUNT": "2000"}  # or a second job on the machine slows all of them tenfold
@@ -174,11 +174,11 @@ def _measure_contender(folder: Path, plan: Plan, contender: Contender) -> dict[s
     long = workloads[-1]
     cosine = _worst_cosine(folder, embed(workloads[1].texts[:8]))
     result: dict[str, Any] = {"worst_cosine": cosine, "loaded_gb": round(resident / 1e9, 2)}
-    if cosine < _LEAST_COSINE[contender.dtype]:
+    if cosine < LEAST_COSINE[contender.dtype]:
         return {**result, "skipped": "its vectors are others"}
     reads_long = plan.peers_read_long or contender.name == "jina-local"
     timed = workloads if reads_long else workloads[:-1]
-    clock = _Clock(plan, contender.dtype)
+    clock = Clock(plan, contender.dtype)
     for workload in timed:
         forget_peak()
         repeats = 1 if workload is long and plan.device == "cpu" else plan.repeats
@@ -245,7 +245,7 @@ def _ratio(first: Callable[[], object], second: Callable[[], object], plan: Plan
     return round(statistics.median(ratios), 3)
 
 
-class _Clock:
+class Clock:
     """Times passes between measurements of the machine's limit."""
 
     def __init__(self, plan: Plan, dtype: str) -> None:
@@ -268,7 +268,7 @@ class _Clock:
         return statistics.median(seconds), statistics.median(shares)
 
     def _limit(self) -> float:
-        return matmul_flops(self._plan.device, self._dtype)
+        return matmul_flops(self._plan.device, self._dtype, self._plan.width)
 
 
 def _latency(embed: Embed, plan: Plan) -> dict[str, float]:
