@@ -18,6 +18,7 @@ __all__ = [
 
 GIVE_FREED_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what glibc keeps is chance
 
+_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how threads wait, which short passes feel
 _PACKAGES = (
     *("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "qdrant-client"),
     *("sentence-transformers", "onnxruntime", "flash-attn"),
@@ -36,6 +37,7 @@ def describe_machine() -> dict[str, object]:
         "amx": torch.cpu._is_amx_tile_supported(),  # noqa: SLF001 - there is no public question
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        "waiting": {name: os.environ[name] for name in _WAITING if name in os.environ},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES if _is_installed(name)},
         "commit": _commit(),

@@ -100,10 +100,11 @@ class TextEmbedder:
             windows=np.empty(n_texts, dtype=np.int64),
         )
         for rows, prepared in made_ahead(self._groups(listed), partial(self._prepared, listed)):
-            found.vectors[rows] = self._vectors(prepared, rows)
-            found.token_counts[rows] = prepared.token_counts
-            found.truncated[rows] = prepared.truncated
-            found.windows[rows] = prepared.windows
+            own = slice(rows.start, rows.stop)
+            found.vectors[own] = self._vectors(prepared, rows)
+            found.token_counts[own] = prepared.token_counts
+            found.truncated[own] = prepared.truncated
+            found.windows[own] = prepared.windows
         return found
 
     def _doubtful(self, listed: TextList) -> list[int]:
