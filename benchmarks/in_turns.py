@@ -67,10 +67,10 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
     return {
         "tokens": {one.name: one.tokens for one in workloads},
         "tokens_of_one_query": len(tokenizer.encode(INSTRUCTION + workloads[0].texts[0])),
-        "contenders": {
-            name: {"worst_cosine": cosines[name], **_medians(rates[name], shares[name])}
+        "contenders": [
+            {**_named(name), "worst_cosine": cosines[name], **_medians(rates[name], shares[name])}
             for name in engines
-        },
+        ],
         "times_as_fast": {name: _ratios(rates, name) for name in engines if name != _OURS},
         "skipped": skipped,
     }
@@ -129,7 +129,12 @@ def _medians(
         }
         for workload in shares
     }
-    return {**found, _QUERY: round(float(np.median(rates[_QUERY])), 1)}
+    return {**found, "one_query_ms": {"p50": round(float(np.median(rates[_QUERY])), 1)}}
+
+
+def _named(full_name: str) -> dict[str, str]:
+    name, _, dtype = full_name.rpartition(", ")
+    return {"name": name, "dtype": dtype}
 
 
 def _ratios(rates: Rounds, peer: str) -> dict[str, dict[str, float]]:
