@@ -1,6 +1,6 @@
 """A measurement of throughput as a Markdown table on standard output, and as a picture.
 
-python tools/draw_throughput.py benchmarks/results/throughput.json throughput.png
+python tools/draw_throughput.py benchmarks/results/in_turns.json throughput.png
 """
 
 from __future__ import annotations
