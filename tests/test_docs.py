@@ -209,7 +209,7 @@ def test_commands_are_such_that_the_command_line_takes_them(document: str) -> No
                     context = command.make_context(name, arguments[:1], parent=context)
                     name, command, arguments = command.resolve_command(context, arguments)  # noqa: PLW2901
                 command.make_context(name, arguments, parent=context)
-            elif name == "python" and arguments[0].startswith("examples/"):
+            elif name == "pytest" or (name == "python" and arguments[0].startswith("examples/")):
                 assert (ROOT / arguments[0]).is_file()
             elif name == "python":
                 assert arguments[:2] == ["-m", "benchmarks"]
