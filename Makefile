@@ -7,8 +7,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 DOCS := .venv-docs
 BIN := $(VENV)/bin
-# Python compiles what it imports; compiling all that is installed takes a minute and is never used.
-PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
