@@ -78,7 +78,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
 
 def _loaded(folder: Path, plan: Plan) -> tuple[dict[str, Embed], dict[str, str]]:
     """All contenders that can run here, and why the others cannot."""
-    reasons = {one.full_name: _why_not(one, plan.device) for one in contenders_for(plan.device)}
+    reasons = {one.full_name: _why_not(one, plan) for one in contenders_for(plan.device)}
     engines = {
         one.full_name: one.load(folder, plan.device)
         for one in contenders_for(plan.device)
@@ -87,10 +87,12 @@ def _loaded(folder: Path, plan: Plan) -> tuple[dict[str, Embed], dict[str, str]]
     return engines, {name: reason for name, reason in reasons.items() if reason}
 
 
-def _why_not(contender: Contender, device: str) -> str:
+def _why_not(contender: Contender, plan: Plan) -> str:
+    if plan.only and contender.full_name not in plan.only:
+        return "not asked for"
     if missing := contender.missing():
         return f"not installed: {', '.join(missing)}"
-    if contender.dtype == "bfloat16" and not multiplies_bfloat16(device):
+    if contender.dtype == "bfloat16" and not multiplies_bfloat16(plan.device):
         return "this processor has no bfloat16 instructions"
     return ""
 
