@@ -146,8 +146,8 @@ class TextTokenizer:
         if not instruction:
             return 0
         n_characters = len(instruction.rstrip())
-        last = encoding.char_to_token(n_characters - 1) or 0
-        token, stop = max(last, self.n_leading), len(encoding) - self.n_trailing
+        last = encoding.char_to_token(n_characters - 1) if n_characters else None
+        token, stop = last or self.n_leading, len(encoding) - self.n_trailing
         while token < stop and (encoding.token_to_chars(token) or (0, 0))[1] <= n_characters:
             token += 1
         return token - self.n_leading

@@ -18,6 +18,7 @@ from support.tiny_tokenizers import LAYOUTS, tiny_tokenizer, write_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jina_local import Engine
     from support.tiny_tokenizers import Layout
 
 QUERY, PASSAGE = INSTRUCTIONS["retrieval.query"], INSTRUCTIONS["retrieval.passage"]
@@ -53,6 +54,24 @@ def test_the_prefix_is_cls_and_instruction_whatever_the_text_begins_with(
     (tokenized,) = tokenizer.tokenize([text], [instruction])
     pieces = tokenizer.tokenizer.encode(instruction + text).tokens[1 : tokenized.n_prefix]
     assert "".join(pieces).replace("▁", "") == instruction.replace(" ", "")
+
+
+@given(text=TEXTS, instruction=st.sampled_from([QUERY, "Title: ", "the riv", "  ", "ﷺ "]))
+def test_the_prefix_ends_with_the_last_token_before_one_that_reaches_beyond_the_instruction(
+    tokenizer: TextTokenizer, demo: Engine, text: str, instruction: str
+) -> None:
+    """By looking at every token, and also where the instruction ends inside of one."""
+    for counted in (tokenizer, demo._model.tokenizer):
+        (tokenized,) = counted.tokenize([text], [instruction])
+        encoding = counted.tokenizer.encode(instruction + text)
+        ends = [(encoding.token_to_chars(i) or (0, 0))[1] for i in range(1, len(encoding) - 1)]
+        beyond = [i for i, end in enumerate(ends) if end > len(instruction.rstrip())]
+        assert tokenized.n_prefix == 1 + (beyond[0] if beyond else len(ends))
+
+
+def test_a_token_of_instruction_and_text_is_of_the_text(demo: Engine) -> None:
+    (tokenized,) = demo._model.tokenizer.tokenize(["er"], ["the riv"])
+    assert tokenized.n_prefix == 2
 
 
 def test_counting_the_instruction_alone_would_be_off_by_one_in_one_layout(tmp_path: Path) -> None:
