@@ -57,7 +57,7 @@ def measure(plan: Plan | None = None) -> dict[str, object]:
             for name, embed in engines.items():
                 if workload is workloads[-1] and name != _OURS:
                     continue  # the longest text would take the others minutes
-                clock = Clock(plan, "float32")
+                clock = Clock(plan, _named(name)["dtype"])
                 seconds, share = clock.time(lambda: embed(workload.texts), workload.tokens, 1)  # noqa: B023
                 rates[name].setdefault(workload.name, []).append(workload.tokens / seconds)
                 shares[name].setdefault(workload.name, []).append(share)
@@ -103,7 +103,9 @@ def _cosines(engines: Mapping[str, Embed], workload: Workload) -> dict[str, floa
     vectors = {name: embed(texts) for name, embed in engines.items()}
     reference = next(iter(vectors.values()))
     cosines = {name: float((one * reference).sum(axis=1).min()) for name, one in vectors.items()}
-    wrong = {name: one for name, one in cosines.items() if one < LEAST_COSINE[name.split(", ")[-1]]}
+    wrong = {
+        name: one for name, one in cosines.items() if one < LEAST_COSINE[_named(name)["dtype"]]
+    }
     if wrong:
         message = f"these give other vectors, and are not worth timing: {wrong}"
         raise SystemExit(message)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from importlib import import_module
-from itertools import accumulate, groupby
+from itertools import groupby
+from math import prod
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jina_local.packing import PackedBatch
+from jina_local.packing import PackedBatch, pack
+from jina_local.sequences import PooledSequence
+from jina_local.tasks import NO_ADAPTER
 
 __all__ = ["Attention", "choose_attention", "sdpa_attention", "varlen_attention"]
 
@@ -85,18 +89,13 @@ def _sample(
     device: torch.device, dtype: torch.dtype, head_width: int
 ) -> tuple[torch.Tensor, PackedBatch]:
     """q, k and v (T, 3, H, D/H) of sequences that leave no room for one another."""
-    lengths = (70, 1, 33, 2)
-    positions = torch.cat([torch.arange(length, device="cpu") for length in lengths])
-    starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device="cpu")
-    numbers = torch.arange(len(positions) * 3 * _SAMPLE_HEADS * head_width, device="cpu")
-    qkv = numbers.sin().view(len(positions), 3, _SAMPLE_HEADS, head_width)
-    batch = PackedBatch(
-        ids=positions.to(device),
-        positions=positions.to(device),
-        adapters=positions.to(device),
-        cu_seqlens=starts.to(device),
-        lengths=lengths,
-    )
+    sequences = [
+        PooledSequence(np.zeros(length, dtype=np.int32), NO_ADAPTER, item, ())
+        for item, length in enumerate((70, 1, 33, 2))
+    ]
+    batch = pack(sequences, device)
+    shape = (len(batch.ids), 3, _SAMPLE_HEADS, head_width)
+    qkv = torch.arange(prod(shape), device="cpu").sin().view(shape)
     return qkv.to(device, dtype), batch
 
 

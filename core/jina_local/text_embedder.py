@@ -108,12 +108,16 @@ class TextEmbedder:
         return found
 
     def _doubtful(self, listed: TextList) -> list[int]:
-        """Rows of texts that may not be too long, and could be, for all that is known yet."""
+        """Rows of texts that may not be too long, and could be, for all that is known yet.
+
+        Only these are tokenized twice: short questions, which most are, need no look.
+        """
+        most = self.max_tokens - 2  # beside `<s>` and `</s>`
         return [
             row
             for row, (text, task, overflow) in enumerate(zip(*listed, strict=True))
             if overflow == "error"
-            and _MOST_TOKENS_PER_CHARACTER * len(task.instruction + text) > self.max_tokens - 2
+            and _MOST_TOKENS_PER_CHARACTER * (len(task.instruction) + len(text)) > most
         ]
 
     def _groups(self, listed: TextList) -> Iterator[range]:
